@@ -1,0 +1,12 @@
+"""Whole-sequence recurrences with control of their gradient paths."""
+
+from ._dispatch import Backend as Backend
+from ._dispatch import Call as Call
+from ._dispatch import Explanation as Explanation
+from ._dispatch import backends as backends
+from ._dispatch import register_backend as register_backend
+from ._explain import explain as explain
+from ._gru import gru as gru
+from ._lstm import lstm as lstm
+from ._rnn import rnn as rnn
+from ._scale_grad import scale_grad as scale_grad

@@ -1,0 +1,143 @@
+"""Who serves a call: the fastest backend that can, or the one that was named."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from torch import Tensor
+from torch._C._functorch import peek_interpreter_stack
+
+from . import _reference
+
+
+@dataclass(frozen=True)
+class Call:
+    """An op and its checked arguments: what a backend accepts or refuses."""
+
+    op: str
+    arguments: Mapping[str, Any]
+
+    def __str__(self) -> str:
+        x: Tensor = self.arguments["x"]
+        H = self.arguments["w_hh"].shape[0] // {"lstm": 4, "gru": 3, "rnn": 1}[self.op]
+        sizes = (*x.shape, H)
+        return (
+            f"{self.op} with (T, B, I, H) = {sizes}, {str(x.dtype).removeprefix('torch.')}, {x.device.type}"
+        )
+
+
+class Backend(Protocol):
+    """An implementation of the recurrences."""
+
+    @property
+    def name(self) -> str: ...
+
+    def missing(self) -> str | None:
+        """What this machine lacks to run the backend, or None."""
+        ...
+
+    def refuses(self, call: Call) -> str | None:
+        """Why this call cannot be served, or None."""
+        ...
+
+    def run(self, call: Call) -> Any:
+        """Serve a call that was not refused, with the outputs of the reference."""
+        ...
+
+
+class Reference:
+    """The plain time loop; it refuses nothing that the checks let through."""
+
+    name = "reference"
+
+    def missing(self) -> str | None:
+        return None
+
+    def refuses(self, call: Call) -> str | None:
+        if call.arguments["memory"] == "low" and peek_interpreter_stack() is not None:
+            return 'memory="low" recomputes through saved tensor hooks, which torch.func transforms refuse'
+        return None
+
+    def run(self, call: Call) -> Any:
+        return getattr(_reference, call.op)(**call.arguments)
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Who serves a call, and why the others do not.
+
+    Attributes:
+        call: the op, sizes, dtype and device.
+        backend: the name of the one that serves it, or None if nobody can.
+        reasons: for every other backend, fastest first, why not.
+    """
+
+    call: str
+    backend: str | None
+    reasons: Mapping[str, str]
+
+    def __str__(self) -> str:
+        lines = [f"{self.call}: served by {self.backend or 'nobody'}"]
+        lines += [f"  not {name}: {reason}" for name, reason in self.reasons.items()]
+        return "\n".join(lines)
+
+
+_backends: list[Backend] = [Reference()]  # fastest first
+
+
+def register_backend(backend: Backend) -> Callable[[], None]:
+    """Offer `backend` every call before those registered earlier.
+
+    Returns:
+        A function that takes the backend out again.
+
+    Raises:
+        ValueError: if its name is taken.
+    """
+    if backend.name in _names():
+        raise ValueError(f"a backend's name must be new, got {backend.name!r}, which is registered")
+    _backends.insert(0, backend)
+    return lambda: _backends.remove(backend)
+
+
+def backends() -> list[tuple[str, str | None]]:
+    """Every backend, fastest first, with what this machine lacks to run it (None: nothing)."""
+    return [(backend.name, backend.missing()) for backend in _backends]
+
+
+def explain_call(call: Call) -> Explanation:
+    chosen: str | None = None
+    reasons: dict[str, str] = {}
+    for backend in _backends:
+        reason = _objection(backend, call)
+        if reason is not None:
+            reasons[backend.name] = reason
+        elif chosen is None:
+            chosen = backend.name
+        else:
+            reasons[backend.name] = f"{chosen} is preferred"
+    return Explanation(str(call), chosen, reasons)
+
+
+def serve(call: Call, backend: str | None) -> Any:
+    """Run `call` on the named backend, or on the fastest that can."""
+    if backend is not None and backend not in _names():
+        known = ", ".join(map(repr, _names()))
+        raise ValueError(f"backend must be None or one of {known}, got {backend!r}")
+    reasons = []
+    for candidate in _backends:
+        if backend not in (None, candidate.name):
+            continue
+        reason = _objection(candidate, call)
+        if reason is None:
+            return candidate.run(call)
+        reasons.append(f"{candidate.name}: {reason}")
+    raise RuntimeError(f"{call} cannot be served: " + "; ".join(reasons))
+
+
+def _names() -> list[str]:
+    return [backend.name for backend in _backends]
+
+
+def _objection(backend: Backend, call: Call) -> str | None:
+    return backend.missing() or backend.refuses(call)
