@@ -65,5 +65,5 @@ def test_the_network_is_closed():
     import pytest
     from pytest_socket import SocketBlockedError
 
-    with pytest.raises(SocketBlockedError):
+    with pytest.raises(SocketBlockedError), pytest.warns(UserWarning, match="tried to use socket"):
         socket.create_connection(("127.0.0.1", 9))

@@ -1,5 +1,9 @@
+from . import experiments as experiments
 from . import nn as nn
 from . import ops as ops
+from . import report as report
+from . import streams as streams
 from . import tasks as tasks
+from . import train as train
 from .detach import Detach as Detach
 from .detach import Keeps as Keeps
