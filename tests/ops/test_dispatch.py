@@ -93,6 +93,21 @@ def test_explain_checks_as_the_op_does():
         ops.explain("gru", x, *rest, backend="reference")
 
 
+def test_use_backend_names_it_for_calls_that_name_none(fake):
+    with ops.use_backend("reference"):
+        assert ops.gru(*arguments())[0].count_nonzero() > 0
+        explained = ops.explain("gru", *arguments())
+        assert (explained.backend, explained.reasons) == ("reference", {"fake": "reference was asked for"})
+        with ops.use_backend("fake"):
+            assert ops.gru(*arguments())[0].count_nonzero() == 0
+            assert ops.gru(*arguments(), backend="reference")[0].count_nonzero() > 0
+            with pytest.raises(RuntimeError, match="fake: computes float32 only"):
+                ops.gru(*arguments(torch.float64))
+    assert ops.gru(*arguments())[0].count_nonzero() == 0
+    with pytest.raises(ValueError, match="got 'cuda'"), ops.use_backend("cuda"):
+        pass
+
+
 def test_unknown_and_taken_names(fake):
     with pytest.raises(ValueError, match="backend must be None or one of 'fake', 'reference', got 'cuda'"):
         ops.gru(*arguments(), backend="cuda")

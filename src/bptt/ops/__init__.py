@@ -5,6 +5,7 @@ from ._dispatch import Call as Call
 from ._dispatch import Explanation as Explanation
 from ._dispatch import backends as backends
 from ._dispatch import register_backend as register_backend
+from ._dispatch import use_backend as use_backend
 from ._explain import explain as explain
 from ._gru import gru as gru
 from ._lstm import lstm as lstm

@@ -70,7 +70,7 @@ def _check_tensors(op: str, a: Mapping[str, Any]) -> None:
 def _autocast(op: str, a: dict[str, Any]) -> dict[str, Any]:
     """Cast as autocast asks: inputs and weights, but never keeps, taps or the cell state."""
     device = a["x"].device.type
-    if not torch.is_autocast_enabled(device):
+    if not (torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)):
         return a
     low = torch.get_autocast_dtype(device)
 

@@ -1,6 +1,7 @@
 """Who serves a call: the fastest backend that can, or the one that was named."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -83,6 +84,7 @@ class Explanation:
 
 
 _backends: list[Backend] = [Reference()]  # fastest first
+_asked_for: str | None = None  # by use_backend
 
 
 def register_backend(backend: Backend) -> Callable[[], None]:
@@ -105,11 +107,31 @@ def backends() -> list[tuple[str, str | None]]:
     return [(backend.name, backend.missing()) for backend in _backends]
 
 
+@contextmanager
+def use_backend(name: str | None) -> Iterator[None]:
+    """Inside, a call that names no backend is one that names this one; with None, the fastest again.
+
+    It holds for the whole process, like the number of threads.
+
+    Raises:
+        ValueError: if there is no backend of that name.
+    """
+    global _asked_for
+    _check_name(name)
+    before, _asked_for = _asked_for, name
+    try:
+        yield
+    finally:
+        _asked_for = before
+
+
 def explain_call(call: Call) -> Explanation:
     chosen: str | None = None
     reasons: dict[str, str] = {}
     for backend in _backends:
         reason = _objection(backend, call)
+        if _asked_for not in (None, backend.name):
+            reason = f"{_asked_for} was asked for"
         if reason is not None:
             reasons[backend.name] = reason
         elif chosen is None:
@@ -121,9 +143,8 @@ def explain_call(call: Call) -> Explanation:
 
 def serve(call: Call, backend: str | None) -> Any:
     """Run `call` on the named backend, or on the fastest that can."""
-    if backend is not None and backend not in _names():
-        known = ", ".join(map(repr, _names()))
-        raise ValueError(f"backend must be None or one of {known}, got {backend!r}")
+    _check_name(backend)
+    backend = backend or _asked_for
     reasons = []
     for candidate in _backends:
         if backend not in (None, candidate.name):
@@ -133,6 +154,12 @@ def serve(call: Call, backend: str | None) -> Any:
             return candidate.run(call)
         reasons.append(f"{candidate.name}: {reason}")
     raise RuntimeError(f"{call} cannot be served: " + "; ".join(reasons))
+
+
+def _check_name(name: str | None) -> None:
+    if name is not None and name not in _names():
+        known = ", ".join(map(repr, _names()))
+        raise ValueError(f"backend must be None or one of {known}, got {name!r}")
 
 
 def _names() -> list[str]:

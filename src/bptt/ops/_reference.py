@@ -16,6 +16,7 @@ from torch.utils.checkpoint import checkpoint
 from ._scale_grad import scale_grad
 
 State = tuple[Tensor, ...]
+Scanned = tuple[list[Tensor], State]  # every step's outputs, and the last state
 
 
 class Inputs(NamedTuple):
@@ -64,8 +65,7 @@ def lstm(
     series, (h_n, c_n) = _scan(
         cell, inputs, tuple(hx), (w_ih, b_ih), outputs=1 + return_cells, reverse=reverse, memory=memory
     )
-    y, last = series[0], (h_n, c_n.to(x.dtype))
-    return (y, last, series[1]) if return_cells else (y, last)
+    return (series[0], (h_n, c_n), series[1]) if return_cells else (series[0], (h_n, c_n))
 
 
 def gru(
@@ -154,14 +154,14 @@ def _scan(
     outputs: int,
     reverse: bool,
     memory: str,
-) -> tuple[list[Tensor], State]:
+) -> Scanned:
     """Run `cell` over time; returns the first `outputs` states of every step, and the last state.
 
     With `memory="low"` only the states at the borders of about √T segments are kept, and each segment is
     computed again when its gradient is wanted.
     """
 
-    def segment(part: Inputs, state: State) -> tuple[list[Tensor], State]:
+    def segment(part: Inputs, state: State) -> Scanned:
         part = part._replace(x=F.linear(part.x, *projection))
         # Unbinding once keeps the backward pass linear in T: x[t] would fill T zero tensors of T steps each.
         steps = list(zip(*(_each_step(sequence, len(part.x)) for sequence in part), strict=True))
@@ -181,7 +181,7 @@ def _scan(
     collected: list[list[Tensor]] = []
     for part in reversed(parts) if reverse else parts:
         series, state = cast(
-            tuple[list[Tensor], State],
+            Scanned,
             checkpoint(segment, part, state, use_reentrant=False, preserve_rng_state=False),
         )
         collected.append(series)
