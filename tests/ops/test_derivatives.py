@@ -63,8 +63,11 @@ def test_transforms_without_keeps_equal_those_of_the_loop(op, which):
 
 @pytest.mark.parametrize("path", ["h_keep", "c_keep"])
 @pytest.mark.parametrize("op", ["lstm", "gru"])
-def test_forward_mode_respects_keeps(op, path):
+@pytest.mark.parametrize("shape", ["T", "TB"])
+def test_forward_mode_respects_keeps(op, path, shape):
     binary = (KEEP == 1).double()
+    if shape == "TB":
+        binary = torch.stack([binary, 1 - binary], 1)
     ours, value = scalar(op, "w_hh", run, **{path: binary})
     loop, _ = scalar(op, "w_hh", run_loop, **{path: binary})
     expected = jacrev(loop)(value)

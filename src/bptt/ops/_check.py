@@ -5,8 +5,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._C._functorch import is_functorch_wrapped_tensor
 
+from ._concrete import has_values
 from ._dispatch import Call
 
 _GATES = {"lstm": 4, "gru": 3, "rnn": 1}
@@ -152,7 +152,7 @@ def _check_lengths(lengths: Tensor | None, T: int, B: int) -> None:
         raise TypeError(f"lengths must have an integer dtype, got {lengths.dtype}")
     if lengths.shape != (B,):
         raise ValueError(f"lengths must have shape (B,) = ({B},), got {tuple(lengths.shape)}")
-    if _has_values(lengths) and B and not (lengths.min() >= 1 and lengths.max() <= T):
+    if has_values(lengths) and B and not (lengths.min() >= 1 and lengths.max() <= T):
         raise ValueError(
             f"lengths must satisfy 1 <= length <= T = {T}, got values from "
             f"{int(lengths.min())} to {int(lengths.max())}"
@@ -169,15 +169,7 @@ def _check_keep(name: str, keep: Tensor | None, T: int, B: int) -> None:
     if keep.requires_grad:
         raise ValueError(f"{name} must not require a gradient: it scales gradients, got requires_grad=True")
     # A GPU is not made to wait for this check.
-    if keep.device.type == "cpu" and _has_values(keep) and keep.numel():
+    if keep.device.type == "cpu" and has_values(keep) and keep.numel():
         least, most = keep.aminmax()
         if not (least >= 0 and most <= 1):
             raise ValueError(f"{name} must be in [0, 1], got values from {least:g} to {most:g}")
-
-
-def _has_values(tensor: Tensor) -> bool:
-    return not (
-        torch.compiler.is_compiling()
-        or is_functorch_wrapped_tensor(tensor)
-        or tensor.device.type == "meta"
-    )

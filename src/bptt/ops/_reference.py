@@ -13,24 +13,39 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from ._concrete import has_values
 from ._scale_grad import scale_grad
 
 State = tuple[Tensor, ...]
 Scanned = tuple[list[Tensor], State]  # every step's outputs, and the last state
 
 
-class Inputs(NamedTuple):
-    """What the cell reads at one step, or (with a leading T) at every step."""
+Series = Tensor | list[float] | None  # what there is of a sequence: T rows, T numbers, or nothing
+
+
+class Step(NamedTuple):
+    """What the cell reads at one step."""
 
     x: Tensor
     valid: Tensor | None  # (B, 1): whether the sequence has this step
-    h_keep: Tensor | None = None  # () or (B, 1)
-    c_keep: Tensor | None = None
-    h_tap: Tensor | None = None
-    c_tap: Tensor | None = None
+    h_keep: Tensor | float | None  # one factor, or (B, 1)
+    c_keep: Tensor | float | None
+    h_tap: Tensor | None
+    c_tap: Tensor | None
 
 
-Cell = Callable[[Inputs, State], State]
+class Steps(NamedTuple):
+    """What the cell reads at every step, in the order of `Step`."""
+
+    x: Tensor
+    valid: Series
+    h_keep: Series
+    c_keep: Series
+    h_tap: Series
+    c_tap: Series
+
+
+Cell = Callable[[Step, State], State]
 
 
 def lstm(
@@ -51,7 +66,7 @@ def lstm(
     return_cells: bool,
     memory: str,
 ) -> tuple[Tensor, State] | tuple[Tensor, State, Tensor]:
-    def cell(at: Inputs, state: State) -> State:
+    def cell(at: Step, state: State) -> State:
         h, c = state
         i, f, g, o = (at.x + F.linear(scale_grad(h, at.h_keep), w_hh, b_hh)).chunk(4, -1)
         c = f.sigmoid() * scale_grad(c, at.c_keep) + i.sigmoid() * g.tanh()
@@ -83,7 +98,7 @@ def gru(
     h_tap: Tensor | None,
     memory: str,
 ) -> tuple[Tensor, Tensor]:
-    def cell(at: Inputs, state: State) -> State:
+    def cell(at: Step, state: State) -> State:
         (h,) = state
         x_r, x_z, x_n = at.x.chunk(3, -1)
         h_r, h_z, h_n = F.linear(scale_grad(h, at.h_keep), w_hh, b_hh).chunk(3, -1)
@@ -113,7 +128,7 @@ def rnn(
 ) -> tuple[Tensor, Tensor]:
     activation = torch.tanh if nonlinearity == "tanh" else torch.relu
 
-    def cell(at: Inputs, state: State) -> State:
+    def cell(at: Step, state: State) -> State:
         (h,) = state
         return (_tapped(activation(at.x + F.linear(scale_grad(h, at.h_keep), w_hh, b_hh)), at.h_tap),)
 
@@ -133,21 +148,19 @@ def _inputs(
     c_keep: Tensor | None,
     h_tap: Tensor | None,
     c_tap: Tensor | None,
-) -> Inputs:
-    def per_row(keep: Tensor | None) -> Tensor | None:
-        return keep.unsqueeze(-1) if keep is not None and keep.dim() == 2 else keep
-
+) -> Steps:
     valid = None
     if lengths is not None:
         steps = torch.arange(x.shape[0], device=x.device)
         valid = (steps[:, None] < lengths.to(x.device)).unsqueeze(-1)
-        x, h_tap, c_tap = (None if s is None else torch.where(valid, s, 0) for s in (x, h_tap, c_tap))
-    return Inputs(x, valid, per_row(h_keep), per_row(c_keep), h_tap, c_tap)
+        x = torch.where(valid, x, 0)
+        h_tap, c_tap = (None if tap is None else torch.where(valid, tap, 0) for tap in (h_tap, c_tap))
+    return Steps(x, valid, _factors(h_keep), _factors(c_keep), h_tap, c_tap)
 
 
 def _scan(
     cell: Cell,
-    inputs: Inputs,
+    inputs: Steps,
     state: State,
     projection: tuple[Tensor, Tensor | None],
     *,
@@ -161,12 +174,12 @@ def _scan(
     computed again when its gradient is wanted.
     """
 
-    def segment(part: Inputs, state: State) -> Scanned:
+    def segment(part: Steps, state: State) -> Scanned:
         part = part._replace(x=F.linear(part.x, *projection))
         # Unbinding once keeps the backward pass linear in T: x[t] would fill T zero tensors of T steps each.
-        steps = list(zip(*(_each_step(sequence, len(part.x)) for sequence in part), strict=True))
+        steps = list(zip(*(_each_step(series, len(part.x)) for series in part), strict=True))
         history: list[State] = []
-        for at in map(Inputs._make, reversed(steps) if reverse else steps):
+        for at in map(Step._make, reversed(steps) if reverse else steps):
             state, visible = _advance(cell, at, state)
             history.append(visible[:outputs])
         if reverse:
@@ -176,8 +189,8 @@ def _scan(
     if memory == "fast":
         return segment(inputs, state)
     size = isqrt(len(inputs.x) - 1) + 1
-    pieces = zip(*(_split(sequence, len(inputs.x), size) for sequence in inputs), strict=True)
-    parts = list(map(Inputs._make, pieces))
+    pieces = zip(*(_split(series, len(inputs.x), size) for series in inputs), strict=True)
+    parts = list(map(Steps._make, pieces))
     collected: list[list[Tensor]] = []
     for part in reversed(parts) if reverse else parts:
         series, state = cast(
@@ -190,7 +203,7 @@ def _scan(
     return [torch.cat(series) for series in zip(*collected, strict=True)], state
 
 
-def _advance(cell: Cell, at: Inputs, state: State) -> tuple[State, State]:
+def _advance(cell: Cell, at: Step, state: State) -> tuple[State, State]:
     """The next state, and what of it is visible in the outputs."""
     if at.valid is None:
         state = cell(at, state)
@@ -202,9 +215,22 @@ def _advance(cell: Cell, at: Inputs, state: State) -> tuple[State, State]:
     return state, tuple(torch.where(valid, s, 0) for s in stepped)
 
 
-def _each_step(sequence: Tensor | None, T: int) -> Sequence[Tensor | None]:
-    return (None,) * T if sequence is None else sequence.unbind(0)
+def _factors(keep: Tensor | None) -> Series:
+    """Keeps by step: numbers where one coin holds for the whole batch and is at hand without a wait."""
+    if keep is None or keep.dim() == 2:
+        return None if keep is None else keep.unsqueeze(-1)
+    return keep.tolist() if keep.device.type == "cpu" and has_values(keep) else keep
 
 
-def _split(sequence: Tensor | None, T: int, size: int) -> Sequence[Tensor | None]:
-    return (None,) * -(-T // size) if sequence is None else sequence.split(size)
+def _each_step(series: Series, T: int) -> Sequence[Tensor | float | None]:
+    if series is None:
+        return (None,) * T
+    return series.unbind(0) if isinstance(series, Tensor) else series
+
+
+def _split(series: Series, T: int, size: int) -> Sequence[Series]:
+    if series is None:
+        return (None,) * -(-T // size)
+    if isinstance(series, Tensor):
+        return series.split(size)
+    return [series[start : start + size] for start in range(0, T, size)]

@@ -35,16 +35,22 @@ def _scaled(grad: Tensor, keep: Tensor) -> Tensor:
     return (grad * keep).masked_fill(keep == 0, 0).to(grad.dtype)
 
 
-def scale_grad(h: Tensor, keep: Tensor | None) -> Tensor:
+def scale_grad(h: Tensor, keep: Tensor | float | None) -> Tensor:
     """The value of `h`, with its gradient multiplied by `keep`.
 
     Args:
         h: any tensor.
-        keep: factor in [0, 1] on the gradient, broadcast against `h`; 0 blocks it as `h.detach()` does, even
-            where it is infinite. None leaves `h` as it is.
+        keep: factor in [0, 1] on the gradient, a number or a tensor broadcast against `h`; 0 blocks it as
+            `h.detach()` does, even where it is infinite. None, like 1, leaves `h` as it is.
 
     Returns:
         A tensor bitwise equal to `h`. (The textbook `k·h + (1 − k)·stop_gradient(h)` rounds, and turns inf
         into NaN.)
     """
-    return h if keep is None else _ScaleGrad.apply(h, keep)
+    if keep is None:
+        return h
+    if not isinstance(keep, Tensor):
+        if keep in (0, 1):
+            return h if keep == 1 else h.detach()
+        keep = torch.tensor(keep, dtype=torch.float64, device=h.device)
+    return _ScaleGrad.apply(h, keep)
