@@ -1,0 +1,19 @@
+"""Reports from result files: statistics, figures, tables and one HTML page. Needs no torch."""
+
+from ._run import Run as Run
+from ._run import Status as Status
+from ._statistics import ArmSummary as ArmSummary
+from ._statistics import Estimate as Estimate
+from ._statistics import Reach as Reach
+from ._statistics import summarise as summarise
+from ._study import Arm as Arm
+from ._study import Study as Study
+from ._study import load as load
+from ._tables import Cell as Cell
+from ._tables import Table as Table
+from ._tables import summary_table as summary_table
+from ._verdict import Problem as Problem
+from ._verdict import problems as problems
+from ._verdict import verdict as verdict
+from ._write import ReportPaths as ReportPaths
+from ._write import write as write

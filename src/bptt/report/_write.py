@@ -1,0 +1,94 @@
+"""Writing a report: every file is made before the first is written, and each appears whole or not at all."""
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ._csv import curves_csv, runs_csv, summary_csv
+from ._curves import figures
+from ._page import Drawn, page
+from ._static import draw
+from ._study import Study, load
+
+
+@dataclass(frozen=True)
+class ReportPaths:
+    """Where a report lies: the page, the PNG and SVG of each figure, and the CSV files."""
+
+    index: Path
+    figures: tuple[Path, ...]
+    tables: tuple[Path, ...]
+
+
+def write(dirs: Path | str | Iterable[Path | str], out: Path | str | None = None) -> ReportPaths:
+    """Write a report: `index.html`, which needs no network and no other file; figures and tables beside it.
+
+    The same results give the same bytes.
+
+    Args:
+        dirs: study folders, folders of them, or run folders: see `load`.
+        out: the folder to write into. By default `report` inside the study, or, for several studies, `report`
+            beside them, if they all lie in one folder. With several studies each has a folder of its own
+            for its figures and tables.
+
+    Returns:
+        The paths written.
+
+    Raises:
+        ValueError: a path is not a result folder, or `out` is needed, or is a file.
+    """
+    studies = load(dirs)
+    folder = Path(out) if out is not None else _default(studies)
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"out must be a folder, or a path where one can be made, got the file {folder}")
+    contents: dict[str, bytes] = {}
+    sections: list[tuple[Study, list[Drawn]]] = []
+    for study, place in zip(studies, _places(studies), strict=True):
+        drawn = [Drawn(figure, draw(figure), place) for figure in figures(study)]
+        sections.append((study, drawn))
+        for each in drawn:
+            contents |= {f"{place}{each.figure.key}.{kind}": data for kind, data in each.images.items()}
+        for name, text in (("curves", curves_csv), ("summary", summary_csv), ("runs", runs_csv)):
+            contents[f"{place}{name}.csv"] = text(study).encode("utf-8")
+    contents["index.html"] = page(sections).encode("utf-8")
+    for name, data in contents.items():
+        _replace(folder / name, data)
+    made = [folder / name for name in contents]
+    return ReportPaths(
+        index=folder / "index.html",
+        figures=tuple(path for path in made if path.suffix in (".png", ".svg")),
+        tables=tuple(path for path in made if path.suffix == ".csv"),
+    )
+
+
+def _default(studies: Sequence[Study]) -> Path:
+    if len(studies) == 1:
+        return studies[0].folder / "report"
+    parents = {study.folder.resolve().parent for study in studies}
+    if len(parents) > 1:
+        listed = ", ".join(str(study.folder) for study in studies)
+        raise ValueError(f"out must be given for studies that do not lie in one folder, got {listed}")
+    return studies[0].folder.parent / "report"
+
+
+def _places(studies: Sequence[Study]) -> list[str]:
+    """Where each study's files go, as a prefix: nothing for one study, else a folder named after each."""
+    if len(studies) == 1:
+        return [""]
+    places: list[str] = []
+    for study in studies:
+        name = "".join(char if char.isalnum() or char in "-_." else "-" for char in study.name)
+        twins = sum(place.rstrip("/").partition("~")[0] == name for place in places)
+        places.append(f"{name}~{twins + 1}/" if twins else f"{name}/")
+    return places
+
+
+def _replace(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_bytes(data)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
