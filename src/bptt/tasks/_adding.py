@@ -24,8 +24,8 @@ def adding(
 
     x (T, B, 2) holds numbers uniform over [0, 1) and a mark, 1 at two steps and 0 elsewhere; one step is
     drawn from the first ⌊T/2⌋ and one from the rest. The target is the sum of the two numbers; the loss is
-    the squared error. Accuracy is the share of sequences with |error| < 0.04. Answering 1 always has the
-    loss 1/6, the variance of the sum, and the accuracy 1 − 0.96² = 0.0784.
+    the squared error. Accuracy is the share of sequences with an absolute error below 0.04. Answering 1
+    always has the loss 1/6, the variance of the sum, and the accuracy 1 − 0.96² = 0.0784.
 
     The training numbers stay on the device in float32: 4 · length · train_size bytes.
 
