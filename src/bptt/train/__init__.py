@@ -1,0 +1,20 @@
+"""One training loop whose runs can stop anywhere and end with the same bytes."""
+
+from ._config import Config as Config
+from ._config import ConfigError as ConfigError
+from ._environment import environment as environment
+from ._errors import DiskFullError as DiskFullError
+from ._errors import EnvironmentChangedError as EnvironmentChangedError
+from ._errors import Interrupted as Interrupted
+from ._errors import LockedError as LockedError
+from ._errors import RunError as RunError
+from ._evaluate import evaluate as evaluate
+from ._fit import fit as fit
+from ._folder import Outcome as Outcome
+from ._folder import read_failure as read_failure
+from ._folder import read_metrics as read_metrics
+from ._folder import read_outcome as read_outcome
+from ._folder import read_spec as read_spec
+from ._folder import record_failure as record_failure
+from ._folder import spec_hash as spec_hash
+from ._progress import Progress as Progress

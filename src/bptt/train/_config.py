@@ -1,0 +1,144 @@
+"""How a run is trained, validated as a whole."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from math import inf, isfinite
+from typing import Any, Literal, get_args
+
+import torch
+
+from .. import ops
+
+Optimizer = Literal["adam", "adamw", "rmsprop", "sgd"]
+Precision = Literal["float32", "float64"]
+
+
+class ConfigError(ValueError):
+    """Settings that cannot be used; `problems` lists (field, what is wrong) for every one of them."""
+
+    def __init__(self, problems: tuple[tuple[str, str], ...]) -> None:
+        super().__init__(problems)
+        self.problems = problems
+
+    def __str__(self) -> str:
+        return "\n".join(f"{field} {message}" for field, message in self.problems)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """How a run is trained.
+
+    Args:
+        epochs: how many passes over the task's order of an epoch.
+        seed: of everything random in training: data order, coins of detachment, dropout.
+        batch_size: sequences per optimiser step.
+        optimizer: `"adam"`, `"adamw"`, `"rmsprop"` or `"sgd"`, with torch's defaults for what is not here.
+        lr: learning rate.
+        weight_decay: as the optimiser defines it (decoupled for `"adamw"`).
+        momentum: of `"sgd"` and `"rmsprop"`.
+        clip_norm: gradients whose global L2 norm is above this are scaled down to it; `"none"` never.
+        anneal_epochs: p is 0 in exactly the last `anneal_epochs` epochs, so that in epoch e of 1…epochs
+            p > 0 needs e ≤ epochs − anneal_epochs. (The authors' flag `--anneal-p 40` tests
+            epoch > n_epochs − 40 with epochs counted from 0: the last 39. That is 39 here.)
+        solved_at: stop after the epoch whose validation accuracy reaches this; `"none"` never.
+        eval_batch_size: sequences per batch in evaluation.
+        precision: dtype of the weights and of everything computed from them.
+        threads: torch's threads during the run; the number before it is restored.
+        backend: of the recurrences, a name in `bptt.ops.backends()`; `"auto"` takes the fastest.
+        checkpoint_seconds: a checkpoint is written after every epoch, and within an epoch whenever the last
+            one is older than this. Changes no result.
+
+    Raises:
+        ConfigError: a `ValueError` that names every field that breaks its rule, the rule and the value.
+    """
+
+    epochs: int
+    seed: int
+    batch_size: int = 100
+    optimizer: Optimizer = "adam"
+    lr: float = 1e-3
+    weight_decay: float = 0.0
+    momentum: float = 0.0
+    clip_norm: float | Literal["none"] = 1.0
+    anneal_epochs: int = 0
+    solved_at: float | Literal["none"] = "none"
+    eval_batch_size: int = 1000
+    precision: Precision = "float32"
+    threads: int = 1
+    backend: str = "auto"
+    checkpoint_seconds: float = 60.0
+
+    def __post_init__(self) -> None:
+        problems = [
+            (name, f"must be {rule}, got {getattr(self, name)!r}")
+            for name, (rule, holds) in _rules().items()
+            if not holds(getattr(self, name))
+        ]
+        problems = problems or self._conflicts()
+        if problems:
+            raise ConfigError(tuple(problems))
+        for field in fields(self):  # 1 and 1.0 are one setting and must hash alike
+            value = getattr(self, field.name)
+            if field.type is float or (isinstance(value, int) and field.name in ("clip_norm", "solved_at")):
+                object.__setattr__(self, field.name, float(value))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The torch dtype named by `precision`."""
+        return {"float32": torch.float32, "float64": torch.float64}[self.precision]
+
+    def _conflicts(self) -> list[tuple[str, str]]:
+        problems = []
+        if self.anneal_epochs >= self.epochs:
+            rule = f"less than epochs = {self.epochs}, or p would always be 0"
+            problems.append(("anneal_epochs", f"must be {rule}, got {self.anneal_epochs}"))
+        if self.momentum and self.optimizer not in ("sgd", "rmsprop"):
+            rule = f'0 for optimizer "{self.optimizer}", which has none'
+            problems.append(("momentum", f"must be {rule}, got {self.momentum}"))
+        return problems
+
+
+Rule = tuple[str, Callable[[Any], bool]]
+
+
+def _integer(low: int, high: float = inf) -> Rule:
+    rule = f"an integer ≥ {low}" if high == inf else f"an integer, {low} ≤ … < 2**63"
+    return rule, lambda n: isinstance(n, int) and not isinstance(n, bool) and low <= n < high
+
+
+def _number(words: str, holds: Callable[[float], bool]) -> Rule:
+    def check(x: Any) -> bool:
+        return isinstance(x, int | float) and not isinstance(x, bool) and isfinite(x) and holds(x)
+
+    return f"a finite number {words}", check
+
+
+def _or_none(rule: Rule) -> Rule:
+    words, holds = rule
+    return f'{words}, or "none"', lambda value: value == "none" or holds(value)
+
+
+def _one_of(*choices: str) -> Rule:
+    return "one of " + ", ".join(f'"{choice}"' for choice in choices), lambda value: value in choices
+
+
+def _rules() -> dict[str, Rule]:
+    positive = _number("> 0", lambda x: x > 0)
+    not_negative = _number("≥ 0", lambda x: x >= 0)
+    return {
+        "epochs": _integer(1),
+        "seed": _integer(0, 2**63),
+        "batch_size": _integer(1),
+        "optimizer": _one_of(*get_args(Optimizer)),
+        "lr": positive,
+        "weight_decay": not_negative,
+        "momentum": _number("in [0, 1)", lambda x: 0 <= x < 1),
+        "clip_norm": _or_none(positive),
+        "anneal_epochs": _integer(0),
+        "solved_at": _or_none(_number("in (0, 1]", lambda x: 0 < x <= 1)),
+        "eval_batch_size": _integer(1),
+        "precision": _one_of(*get_args(Precision)),
+        "threads": _integer(1),
+        "backend": _one_of("auto", *(name for name, _ in ops.backends())),
+        "checkpoint_seconds": not_negative,
+    }

@@ -1,0 +1,57 @@
+"""Running a model over a split, without coins, dropout or gradients."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ..streams import stream
+from ..tasks import Batch, Task
+from ._metrics import Sums
+from ._randomness import seeded_by
+
+
+def forward(model: torch.nn.Module, batch: Batch, dtype: torch.dtype) -> Tensor:
+    """The model's output on a batch, given lengths only where the task has them."""
+    x = cast(batch.x, dtype)
+    return model(x) if batch.lengths is None else model(x, lengths=batch.lengths)
+
+
+def cast(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """Real numbers in the run's precision; tokens, classes and masks as they are."""
+    return tensor.to(dtype) if tensor.is_floating_point() else tensor
+
+
+def evaluate(
+    model: torch.nn.Module,
+    task: Task,
+    split: str,
+    *,
+    batch_size: int = 1000,
+    check: Callable[[], None] = lambda: None,
+) -> dict[str, float]:
+    """The task's metrics over a whole split, with the model in eval mode (restored after).
+
+    Args:
+        model: takes `(T, B, I)` or tokens `(T, B)`, in the dtype and on the device of its parameters.
+        task: on the same device.
+        split: one of `task.sizes`.
+        batch_size: sequences at once; changes results by rounding only.
+        check: called before every batch; what it raises stops the evaluation.
+
+    Returns:
+        Name → mean over the split.
+    """
+    parameter = next(model.parameters())
+    was_training = model.training
+    totals = Sums()
+    model.eval()
+    try:
+        with torch.no_grad(), seeded_by(stream(0, "evaluation"), parameter.device):
+            for batch in task.batches(split, batch_size):
+                check()
+                batch = batch._replace(y=cast(batch.y, parameter.dtype))
+                totals.add(task.metrics(forward(model, batch, parameter.dtype), batch))
+    finally:
+        model.train(was_training)
+    return totals.means()

@@ -1,0 +1,63 @@
+"""The end of a run: the best weights exported and tested, and done.json last of all."""
+
+import hashlib
+from collections.abc import Callable
+from typing import Any
+
+import safetensors.torch
+import torch
+
+from ..tasks import Task
+from . import _files, _folder, _json
+from ._config import Config
+from ._errors import RunError
+from ._evaluate import evaluate
+from ._run import Run
+
+
+def finish(run: Run, task: Task, config: Config, check: Callable[[], None]) -> _folder.Outcome:
+    """Export and test the best weights, leave them in the model, and write done.json.
+
+    Done again after a stop, every file gets the same bytes.
+    """
+    test = weights_sha256 = None
+    if run.best is not None:
+        # One key only: safetensors writes the metadata of several in a random order.
+        weights = safetensors.torch.save(dict(run.best.weights), metadata={"spec": run.spec})
+        weights_sha256 = hashlib.sha256(weights).hexdigest()
+        _files.write_whole(run.folder / _folder.WEIGHTS, weights)
+        run.model.load_state_dict(run.best.weights)
+        if "test" in task.sizes:
+            test = evaluate(run.model, task, "test", batch_size=config.eval_batch_size, check=check)
+    page: dict[str, Any] = {
+        "status": run.status,
+        "epoch": run.epoch if run.non_finite is not None else run.epoch - 1,
+        "step": run.step,
+        "best": None if run.best is None else {"epoch": run.best.epoch, "valid": run.best.valid},
+        "test": test,
+        "metrics_sha256": run.log.position["sha256"],
+        "weights_sha256": weights_sha256,
+        "environment_changed": len(run.environments) > 1,
+    }
+    if run.non_finite is not None:
+        page["non_finite"] = run.non_finite
+    if len(run.environments) > 1:
+        page["environments"] = run.environments
+    _files.write_whole(run.folder / _folder.DONE, _json.page(page))
+    outcome = _folder.read_outcome(run.folder)
+    if outcome is None:
+        raise RunError(f"{run.folder / _folder.DONE} was written and is gone")
+    return outcome
+
+
+def load_weights(model: torch.nn.Module, outcome: _folder.Outcome) -> None:
+    """Give a model the best weights of a finished run."""
+    if outcome.weights_sha256 is None:
+        return
+    path = outcome.folder / _folder.WEIGHTS
+    if not path.exists():
+        raise RunError(f"{outcome.folder} is finished but has no {_folder.WEIGHTS}")
+    data = path.read_bytes()
+    if hashlib.sha256(data).hexdigest() != outcome.weights_sha256:
+        raise RunError(f"{path} is damaged: its sha256 is not that of {_folder.DONE}")
+    model.load_state_dict(safetensors.torch.load(data))

@@ -1,0 +1,116 @@
+"""Taking up a run folder: a new run, an old one at its last checkpoint, or a refusal that changes nothing."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..detach import Detach
+from ..tasks import Task
+from . import _folder, _state
+from ._config import Config
+from ._environment import Environment, differences, environment
+from ._errors import EnvironmentChangedError, RunError
+from ._metrics import MetricsLog
+from ._optimizer import build_optimizer
+from ._run import Run
+
+# These are part of the environment, or change no result.
+_NOT_INPUTS = ("threads", "precision", "backend", "checkpoint_seconds")
+
+
+def check_spec(folder: Path, spec: Mapping[str, Any]) -> None:
+    """Refuse a folder that holds another run."""
+    if not (folder / _folder.SPEC).exists():
+        return
+    page = _folder.read_spec(folder)
+    if page["hash"] != _folder.spec_hash(spec):
+        then, now = _flat(page["spec"]), _flat(spec)
+        raise RunError(f"{folder} holds another run; its spec differs: " + "; ".join(differences(then, now)))
+
+
+def open_run(
+    folder: Path,
+    model: torch.nn.Module,
+    task: Task,
+    config: Config,
+    detach: Detach | None,
+    spec: Mapping[str, Any],
+    command: str | None,
+    accept_environment: bool,
+) -> Run:
+    """The run of a folder whose spec has been checked, at its newest good checkpoint or at its start."""
+    identity = _folder.spec_hash(spec)
+    inputs = _inputs(task, config, detach)
+    here = environment(config, next(model.parameters()).device)
+    state = _state.load(folder, identity)
+    if state is None:
+        _refuse_lost_state(folder)
+        environments = [here]
+    else:
+        _refuse_other_inputs(folder, state["inputs"], inputs)
+        environments = _environments(folder, state["environments"], here, accept_environment)
+    if state is None or not (folder / _folder.SPEC).exists():
+        _folder.write_spec(folder, spec, environments[0], command)
+    run = Run(
+        folder=folder,
+        model=model,
+        optimizer=build_optimizer(model.parameters(), config),
+        spec=identity,
+        inputs=inputs,
+        environments=environments,
+        log=MetricsLog(folder / _folder.METRICS, None if state is None else state["metrics"]),
+    )
+    if state is None:
+        run.save()
+    else:
+        run.restore(state)
+    (folder / _folder.FAILED).unlink(missing_ok=True)
+    return run
+
+
+def _inputs(task: Task, config: Config, detach: Detach | None) -> dict[str, Any]:
+    settings = {key: value for key, value in asdict(config).items() if key not in _NOT_INPUTS}
+    return {"task": task.fingerprint(), "detach": repr(detach), **settings}
+
+
+def _refuse_other_inputs(folder: Path, then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    changed = differences(then, now)
+    if changed:
+        raise RunError(f"{folder} was started with other inputs under the same spec: " + "; ".join(changed))
+
+
+def _refuse_lost_state(folder: Path) -> None:
+    metrics = folder / _folder.METRICS
+    if metrics.exists() and metrics.stat().st_size:
+        raise RunError(
+            f"{folder} holds {_folder.METRICS} but neither {_state.NAME} nor {_state.PREVIOUS}; "
+            "put one of them back, or delete the folder to start the run over"
+        )
+
+
+def _environments(
+    folder: Path, before: list[Environment], here: Environment, accept: bool
+) -> list[Environment]:
+    changed = differences(before[-1], here)
+    if not changed:
+        return before
+    if not accept:
+        raise EnvironmentChangedError(
+            f"{folder} was last trained under another environment and could end with other bytes here: "
+            + "; ".join(changed)
+            + ". Resume it where it was, or with accept_environment, which marks the run as changed"
+        )
+    return [*before, here]
+
+
+def _flat(spec: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat = {}
+    for key, value in spec.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + str(key)] = value
+    return flat
