@@ -1,0 +1,161 @@
+"""A document, bound to the signatures of what it will build: a Spec, or everything that is wrong with it."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from . import _build
+from ._document import SECTIONS, Document, table
+from ._fields import Field, bind
+from ._problems import Problem, unknown
+from ._spec import Arm, Section, Spec
+
+_ABOUT = {"name": Field(str), "title": Field(str), "source": Field(str, "")}
+_TOP = ("experiment", "seeds", *SECTIONS, "arms")
+_OF_ARM = ("label", "detach", *SECTIONS)
+_OF_PROFILE = ("cost", "seeds", *SECTIONS)
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+def check(document: Document, profile: str, device: str) -> tuple[Spec, list[Problem]]:
+    """Bind a document, its profile and settings already applied, to the real signatures.
+
+    Returns:
+        The spec, to be used only if the list of problems beside it is empty.
+    """
+    problems = _shape(document)
+    about, found = bind("experiment", table(document.get("experiment")), _ABOUT)
+    problems += found
+    problems += _device(device)
+    seeds, found = _seeds("seeds", document.get("seeds"))
+    problems += found
+    problems += _name("experiment.name", about["name"])
+    arms = []
+    if not document.get("arms"):
+        problems.append(Problem("arms", "must hold at least one [arms.NAME], got none"))
+    for name, given in (table(document.get("arms")) or {"none": {}}).items():
+        arm, found = _arm(name, given, document)
+        arms.append(arm)
+        problems += found
+    spec = Spec(about["name"], profile, about["title"], about["source"], device, tuple(seeds), tuple(arms))
+    return spec, list(dict.fromkeys(problems))
+
+
+def check_profiles(document: Document) -> list[Problem]:
+    """What is wrong in any profile, chosen or not, under its own keys."""
+    profiles = document.get("profiles", {})
+    if not isinstance(profiles, dict):
+        return [Problem("profiles", f"must be a table, got {profiles!r}")]
+    problems = []
+    for name, told in profiles.items():
+        key, profile = f"profiles.{name}", table(told)
+        problems += _name(key, name) + _keys(key, told, _OF_PROFILE)
+        if not isinstance(profile.get("cost", ""), str):
+            problems.append(Problem(f"{key}.cost", f"must be a string, got {profile['cost']!r}"))
+        if "seeds" in profile:
+            problems += _seeds(f"{key}.seeds", profile["seeds"])[1]
+        for section in SECTIONS:
+            _, found = _build.BINDERS[section](
+                {**table(document.get(section)), **table(profile.get(section))}
+            )
+            placed = (_placed(problem, key, profile) for problem in found)
+            problems += [problem for problem in placed if problem.key.startswith(key)]
+    return problems
+
+
+def select(spec: Spec, arms: Sequence[str] | None, seeds: Sequence[int] | None) -> tuple[Spec, list[Problem]]:
+    """Keep only some arms, and put other seeds in place of the spec's."""
+    problems = []
+    by_name = {arm.name: arm for arm in spec.arms}
+    chosen = spec.arms
+    if arms is not None:
+        problems += [unknown("arms", "arm", arm, by_name) for arm in arms if arm not in by_name]
+        chosen = tuple(arm for arm in spec.arms if arm.name in arms)
+        if not arms:
+            problems.append(Problem("arms", "must name at least one arm, got none"))
+    if seeds is not None:
+        _, found = _seeds("seeds", list(seeds))
+        problems += found
+    return replace(spec, arms=chosen, seeds=spec.seeds if seeds is None else tuple(seeds)), problems
+
+
+def _device(device: str) -> list[Problem]:
+    if device not in ("cpu", "cuda"):
+        return [unknown("device", "device", device, ("cpu", "cuda"))]
+    if device == "cuda" and not torch.cuda.is_available():
+        return [Problem("device", "must be one that this machine has, got 'cuda' and torch finds no GPU")]
+    return []
+
+
+def _shape(document: Document) -> list[Problem]:
+    problems = [unknown(key, "section", key, _TOP) for key in document if key not in _TOP]
+    tables = {key: document.get(key, {}) for key in ("experiment", *SECTIONS, "arms")}
+    wrong = {key: value for key, value in tables.items() if not isinstance(value, dict)}
+    return problems + [Problem(key, f"must be a table, got {value!r}") for key, value in wrong.items()]
+
+
+def _arm(name: str, told: Any, document: Document) -> tuple[Arm, list[Problem]]:
+    problems = _name(f"arms.{name}", name) + _keys(f"arms.{name}", told, _OF_ARM)
+    given = table(told)
+    label = given.get("label", name)
+    if not isinstance(label, str):
+        problems.append(Problem(f"arms.{name}.label", f"must be a string, got {label!r}"))
+    detach = given.get("detach")
+    bound: dict[str, Section] = {}
+    for section, binder in _build.BINDERS.items():
+        own = table(given.get(section))
+        complete, found = binder({**table(document.get(section)), **own})
+        bound[section] = complete
+        problems += [_placed(problem, f"arms.{name}", given) for problem in found]
+    if detach is not None:
+        detach, found = _build.bind_detach(f"arms.{name}.detach", detach)
+        problems += found
+    arm = Arm(name, label, bound["task"], bound["model"], bound["train"], detach)
+    if not problems:
+        problems = [_placed(problem, f"arms.{name}", given) for problem in _build.trial(arm)]
+    return arm, problems
+
+
+def _placed(problem: Problem, owner: str, given: Document) -> Problem:
+    # A problem belongs to the arm or profile that set the key; otherwise to the shared section, told once.
+    section, _, key = problem.key.partition(".")
+    if section not in given or (key and key.split(".")[0] not in table(given[section])):
+        return problem
+    nearest = problem.nearest
+    if nearest is not None and nearest.startswith(f"{section}."):
+        nearest = f"{owner}.{nearest}"
+    return replace(problem, key=f"{owner}.{problem.key}", nearest=nearest)
+
+
+def _keys(key: str, given: Any, known: Sequence[str]) -> list[Problem]:
+    if not isinstance(given, dict):
+        return [Problem(key, f"must be a table, got {given!r}")]
+    return [
+        unknown(f"{key}.{name}", "key", name, known, path=f"{key}.") for name in given if name not in known
+    ]
+
+
+def _name(key: str, name: Any) -> list[Problem]:
+    if isinstance(name, str) and not _NAME.fullmatch(name):
+        return [
+            Problem(
+                key,
+                f"must be a name of letters, digits, '.', '_' and '-', for it names a folder, got {name!r}",
+            )
+        ]
+    return []
+
+
+def _seeds(key: str, seeds: Any) -> tuple[list[int], list[Problem]]:
+    right = isinstance(seeds, list) and all(
+        isinstance(s, int) and not isinstance(s, bool) and 0 <= s < 2**63 for s in seeds
+    )
+    if not right or not seeds:
+        rule = "must be a list of at least one integer, each 0 ≤ … < 2**63"
+        return [], [Problem(key, f"{rule}, got {seeds!r}")]
+    if len(set(seeds)) < len(seeds):
+        return [], [Problem(key, f"must not repeat a seed, got {seeds!r}")]
+    return seeds, []

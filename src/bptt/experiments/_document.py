@@ -1,0 +1,147 @@
+"""Spec files as plain tables: finding and reading them, merging a profile, and `--set`."""
+
+import copy
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any
+
+from ._problems import Problem, SpecError, unknown
+
+Document = dict[str, Any]
+
+#: The tables that an arm and a profile may override.
+SECTIONS = ("task", "model", "train")
+
+# An unquoted word on a command line is a string; everything else has to be TOML.
+_BARE_WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_.+-]*")
+
+
+def names() -> list[str]:
+    """The experiments that come with bptt."""
+    specs = _specs()
+    return sorted(item.name.removesuffix(".toml") for item in specs.iterdir() if item.name.endswith(".toml"))
+
+
+def read(name_or_file: str | Path) -> Document:
+    """The tables of a shipped experiment (by name) or of a spec file (by path).
+
+    Raises:
+        SpecError: if there is no such experiment or file, or it is not TOML.
+    """
+    text = source_text(name_or_file)
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise SpecError([Problem(str(name_or_file), f"must be TOML: {error}")]) from error
+
+
+def source_text(name_or_file: str | Path) -> str:
+    """The text of a spec, with the comments that name each value's source.
+
+    Raises:
+        SpecError: if there is no such experiment or file.
+    """
+    given = str(name_or_file)
+    if given in names():
+        return (_specs() / f"{given}.toml").read_text(encoding="utf-8")
+    path = Path(name_or_file)
+    if isinstance(name_or_file, str) and path.suffix != ".toml" and len(path.parts) == 1:
+        raise SpecError([unknown("experiment", "experiment", given, names())])
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise SpecError([Problem(given, f"must be a readable spec file: {reason}")]) from error
+
+
+def with_profile(document: Document, profile: str | None) -> tuple[str, Document, list[Problem]]:
+    """Lay a profile over the base values.
+
+    Args:
+        document: the tables of a spec file.
+        profile: which `[profiles.NAME]`; None for the one `experiment.profile` names, and the base values
+            under the name `base` if it names none.
+
+    Returns:
+        The profile's name, the document without its profiles, and what is wrong with the request.
+    """
+    base = copy.deepcopy(document)
+    profiles = table(base.pop("profiles", {}))
+    default = table(base.get("experiment")).pop("profile", None)
+    name = default if profile is None else profile
+    if name is None:
+        return "base", base, []
+    if name not in profiles:
+        key = "experiment.profile" if profile is None else "profile"
+        return str(name), base, [unknown(key, "profile", str(name), profiles)]
+    chosen = {key: value for key, value in table(profiles[name]).items() if key != "cost"}
+    return name, merged(base, chosen), []
+
+
+def with_settings(document: Document, settings: Iterable[str]) -> tuple[Document, list[Problem]]:
+    """Apply `key=value` settings, each a dotted key and a TOML value, to every arm alike.
+
+    Returns:
+        The document, and a problem for every setting that is no `key=value` or names no arm there is.
+    """
+    problems = []
+    arms = table(document.get("arms"))
+    for setting in settings:
+        try:
+            override = _parsed(setting)
+        except tomllib.TOMLDecodeError:
+            problems.append(Problem("--set", f"must be key=value with a TOML value, got {setting!r}"))
+            continue
+        strangers = table(override.get("arms")).keys() - arms.keys()
+        if strangers:
+            problems += [unknown(f"arms.{arm}", "arm", arm, arms, path="arms.") for arm in strangers]
+            continue
+        document = merged(document, override)
+        arms = table(document.get("arms"))
+        arms = {name: _over_sections(arm, override) for name, arm in arms.items() if isinstance(arm, dict)}
+        document = merged(document, {"arms": arms} if arms else {})
+    return document, problems
+
+
+def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> Document:
+    """`base` with `over` laid over it, table by table."""
+    result = dict(base)
+    for key, value in over.items():
+        both_tables = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
+        result[key] = merged(result[key], value) if both_tables else value
+    return result
+
+
+def _specs() -> Traversable:
+    return files("bptt.experiments") / "specs"
+
+
+def _parsed(setting: str) -> Document:
+    key, equals, value = setting.partition("=")
+    if not equals:
+        raise tomllib.TOMLDecodeError("no equals sign")
+    try:
+        return tomllib.loads(f"{key} = {value}")
+    except tomllib.TOMLDecodeError:
+        if not _BARE_WORD.fullmatch(value.strip()):
+            raise
+        return tomllib.loads(f'{key} = "{value.strip()}"')
+
+
+def table(value: Any) -> Document:
+    """`value` if it is a table, else an empty one; what is no table is reported by `check`."""
+    return value if isinstance(value, dict) else {}
+
+
+def _over_sections(arm: Any, override: Document) -> Any:
+    # A setting is the last word, so it also replaces what an arm sets for itself.
+    own = {section: table(table(arm).get(section)) for section in SECTIONS}
+    replaced = {
+        section: {key: value for key, value in table(override.get(section)).items() if key in own[section]}
+        for section in SECTIONS
+    }
+    return merged(arm, {key: values for key, values in replaced.items() if values})

@@ -1,0 +1,118 @@
+"""Signatures as the schema of a spec: which keys exist, their types and their defaults."""
+
+import inspect
+import types
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from ._problems import Problem, unknown
+
+_WORDS = {int: "an integer", float: "a number", str: "a string", bool: "true or false", type(None): '"none"'}
+
+
+@dataclass(frozen=True)
+class Field:
+    """One key of a section: its type and its default (`inspect.Parameter.empty` if it must be given)."""
+
+    hint: Any
+    default: Any = inspect.Parameter.empty
+
+    @property
+    def required(self) -> bool:
+        return self.default is inspect.Parameter.empty
+
+
+def fields_of(function: Callable[..., Any], *, leave_out: Collection[str] = ()) -> dict[str, Field]:
+    """The keyword parameters of a function or class as fields, without those the caller supplies itself."""
+    hints = get_type_hints(function.__init__ if inspect.isclass(function) else function)
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return {
+        name: Field(hints.get(name, Any), parameter.default)
+        for name, parameter in inspect.signature(function).parameters.items()
+        if parameter.kind in named and name not in leave_out
+    }
+
+
+def fits(value: Any, hint: Any) -> bool:
+    """Whether a TOML value may stand for a parameter annotated `hint`."""
+    if hint is Any:
+        return True
+    origin = get_origin(hint)
+    if origin is Literal:
+        return any(value == choice and type(value) is type(choice) for choice in get_args(hint))
+    if origin in (Union, types.UnionType):
+        return any(fits(value, option) for option in get_args(hint))
+    if origin in (tuple, list):
+        item = get_args(hint)[0] if get_args(hint) else Any
+        return isinstance(value, list | tuple) and all(fits(element, item) for element in value)
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    if hint is type(None):  # TOML has no null
+        return value is None or value == "none"
+    return isinstance(value, hint)
+
+
+def describe(hint: Any) -> str:
+    """The type in words: `an integer`, `"adam" or "sgd"`, `a list of integers`."""
+    origin = get_origin(hint)
+    if origin is Literal:
+        return " or ".join(
+            f'"{choice}"' if isinstance(choice, str) else str(choice) for choice in get_args(hint)
+        )
+    if origin in (Union, types.UnionType):
+        return " or ".join(describe(option) for option in get_args(hint))
+    if origin in (tuple, list):
+        return f"a list, each {describe(get_args(hint)[0])}" if get_args(hint) else "a list"
+    return _WORDS.get(hint, getattr(hint, "__name__", str(hint)))
+
+
+def bind(
+    section: str, given: Mapping[str, Any], fields: Mapping[str, Field]
+) -> tuple[dict[str, Any], list[Problem]]:
+    """Check a section against its fields.
+
+    Returns:
+        The section complete with defaults (whatever is right of it), and the problems found.
+    """
+    problems = []
+    for key, value in given.items():
+        if key not in fields:
+            problems.append(unknown(f"{section}.{key}", "key", key, fields, path=f"{section}."))
+        elif not fits(value, fields[key].hint):
+            problems.append(_mistyped(f"{section}.{key}", value, fields[key].hint))
+    for key, field in fields.items():
+        if field.required and key not in given:
+            problems.append(
+                Problem(f"{section}.{key}", f"must be given, expected {describe(field.hint)}, got nothing")
+            )
+    complete = {key: given.get(key, field.default) for key, field in fields.items()}
+    return {key: _as(value, fields[key].hint) for key, value in complete.items()}, problems
+
+
+def _mistyped(key: str, value: Any, hint: Any) -> Problem:
+    choices = [choice for choice in _choices(hint) if isinstance(choice, str)]
+    if isinstance(value, str) and choices:
+        nearest = unknown(key, "value", value, choices).nearest
+        return Problem(key, f"must be {describe(hint)}, got {value!r}", nearest)
+    return Problem(key, f"must be {describe(hint)}, got {value!r} ({type(value).__name__})")
+
+
+def _choices(hint: Any) -> tuple[Any, ...]:
+    if get_origin(hint) is Literal:
+        return get_args(hint)
+    if get_origin(hint) in (Union, types.UnionType):
+        return tuple(choice for option in get_args(hint) for choice in _choices(option))
+    return ()
+
+
+def _as(value: Any, hint: Any) -> Any:
+    # 1 and 1.0 are the same number of a float field, and must give the same spec hash.
+    options = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+    if float in options and int not in options and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if value == "none" and type(None) in options:
+        return None
+    return list(value) if isinstance(value, tuple) else value

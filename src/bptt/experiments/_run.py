@@ -1,0 +1,243 @@
+"""Running a study: arms × seeds, each in its own process, exact through any interruption."""
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from .. import train
+from . import _build, _study
+from ._child import Job, Message
+from ._pool import execute
+from ._problems import Problem, SpecError
+from ._spec import Run, Spec
+from ._study import Study
+
+Kind = Literal["skip", "queue", "start", "progress", "end", "failed", "stopped"]
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened to a run.
+
+    Before any run starts, every one has had a `skip` (it was finished already) or a `queue`.
+    `progress` comes with kind `progress`; `outcome` with `skip` and `end`; `text`, a reason, with `failed`.
+    """
+
+    kind: Kind
+    run: Run
+    folder: Path
+    progress: train.Progress | None = None
+    outcome: train.Outcome | None = None
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a study ended: its folder, each run's last event, and whether it was interrupted."""
+
+    folder: Path
+    events: Mapping[str, Event]
+    interrupted: bool
+
+    @property
+    def failed(self) -> tuple[Event, ...]:
+        """The runs that failed."""
+        return tuple(event for event in self.events.values() if event.kind == "failed")
+
+
+def run(
+    spec: Spec,
+    out: Path | str,
+    *,
+    workers: int | None = None,
+    data: Path | str | None = None,
+    command: str | None = None,
+    accept_environment: bool = False,
+    observe: Callable[[Event], None] | None = None,
+) -> Result:
+    """Run every arm under every seed; what is finished is skipped, what is broken goes on where it stopped.
+
+    Runs are processes of `multiprocessing`: a script that calls this needs its `if __name__ == "__main__":`.
+
+    Args:
+        spec: from `load`.
+        out: the folder that holds study folders; this study's is `out / spec.folder`.
+        workers: runs at once; None for as many as there are cores for their threads, and one on a GPU.
+        data: where tasks look for their files first.
+        command: what to record as the command that asked for this.
+        accept_environment: go on with runs begun under other versions or threads, and mark them.
+        observe: called in this process with each event.
+
+    Returns:
+        How each run ended. A run that fails stops no other.
+
+    Raises:
+        SpecError: if the task's data is not found or workers is less than 1, before anything is written.
+        StudyError: if a folder belongs to another spec, before anything is written.
+    """
+    place = Path(data).resolve() if data is not None else None
+    description, runs = _prepared(spec, place)
+    asked = command or f"bptt.experiments.run({spec.experiment!r}, profile={spec.profile!r})"
+    study = Study(Path(out) / spec.folder, spec, description, runs, place, asked)
+    joined = _study.joined(study)
+    _study.check_folders(study.folder, runs)
+    limit = _workers(spec, workers)
+    joined.write()
+    return _execute(study, limit, accept_environment, observe)
+
+
+def resume(
+    folder: Path | str,
+    *,
+    workers: int | None = None,
+    data: Path | str | None = None,
+    accept_environment: bool = False,
+    observe: Callable[[Event], None] | None = None,
+) -> Result:
+    """Go on with a study, or with a single run of one, from what is written in its folder.
+
+    Args:
+        folder: a study folder, or a run folder inside one.
+        workers: as in `run`.
+        data: as in `run`; None for where the study found it.
+        accept_environment: as in `run`.
+        observe: as in `run`.
+
+    Raises:
+        StudyError: if the folder is no study and no run of one.
+        SpecError: as in `run`.
+    """
+    folder = Path(folder)
+    home = folder if (folder / "study.json").exists() else folder.resolve().parent.parent
+    if home != folder and not (home / "study.json").exists():
+        home = folder
+    study = _study.read(home)
+    place = study.data if data is None else Path(data).resolve()
+    _, runs = _prepared(study.spec, place)
+    wanted = {one.folder for one in study.runs}
+    if home != folder:
+        wanted &= {folder.resolve().relative_to(home).as_posix()}
+    chosen = tuple(one for one in runs if one.folder in wanted)
+    if not chosen:
+        raise _study.StudyError(f"{folder} must be a study folder or one of its run folders, got neither")
+    _study.check_folders(home, chosen)
+    limit = _workers(study.spec, workers)
+    return _execute(replace(study, runs=chosen, data=place), limit, accept_environment, observe)
+
+
+def _prepared(spec: Spec, data: Path | None) -> tuple[Mapping[str, Any], tuple[Run, ...]]:
+    """Make every task once: the description of the first, and the runs with their data's fingerprints."""
+    made: dict[str, tuple[_build.Sizes, Mapping[str, Any]]] = {}
+    problems = []
+    for arm in spec.arms:
+        key = train.spec_hash(arm.task)
+        try:
+            if key not in made:
+                task = _build.task(arm.task, data)
+                made[key] = _build.Sizes.of(task), task.describe()
+        except (FileNotFoundError, ValueError) as error:
+            problems.append(Problem("task", str(error)))
+        else:
+            problems += _build.misfit(arm, made[key][0])
+    if problems:
+        raise SpecError(dict.fromkeys(problems))
+    runs = []
+    for one in spec.runs:
+        task = one.document["task"]
+        _, description = made[train.spec_hash(task)]
+        fingerprint = description["fingerprint"]
+        runs.append(replace(one, document={**one.document, "task": {**task, "fingerprint": fingerprint}}))
+    _, description = made[train.spec_hash(spec.arms[0].task)]
+    return description, tuple(runs)
+
+
+def cores() -> int:
+    """How many CPU cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _workers(spec: Spec, workers: int | None) -> int:
+    if workers is None:
+        if spec.device != "cpu":
+            return 1
+        threads = max(arm.train["threads"] for arm in spec.arms)
+        return max(1, cores() // threads)
+    if workers < 1:
+        raise SpecError([Problem("workers", f"must be an integer ≥ 1, got {workers}")])
+    return workers
+
+
+def _execute(
+    study: Study, workers: int, accept_environment: bool, observe: Callable[[Event], None] | None
+) -> Result:
+    events: dict[str, Event] = {}
+
+    def tell(event: Event) -> None:
+        events[event.run.folder] = event
+        if observe is not None:
+            observe(event)
+
+    jobs: dict[str, tuple[Job, Run]] = {}
+    for one in study.runs:
+        folder = study.folder / one.folder
+        outcome = train.read_outcome(folder)
+        if outcome is not None:
+            tell(Event("skip", one, folder, outcome=outcome))
+            continue
+        job = Job(one.name, folder.absolute(), one.document, study.data, study.command, accept_environment)
+        jobs[job.name] = (job, one)
+        tell(Event("queue", one, folder))
+    with _interruptible() as interrupted:
+
+        def receive(job: Job, message: Message) -> None:
+            _, one = jobs[job.name]
+            tell(_event(one, study.folder / one.folder, message, interrupted()))
+
+        execute([job for job, _ in jobs.values()], workers, receive=receive, stopping=interrupted)
+        return Result(study.folder, events, interrupted())
+
+
+def _event(run: Run, folder: Path, message: Message, stopping: bool) -> Event:
+    match message.kind:
+        case "start":
+            return Event("start", run, folder)
+        case "progress":
+            return Event("progress", run, folder, progress=message.content)
+        case "end":
+            return Event("end", run, folder, outcome=message.content)
+        case "error":
+            return Event("failed", run, folder, text=message.content)
+        case "killed" if (outcome := train.read_outcome(folder)) is not None:
+            return Event("end", run, folder, outcome=outcome)
+        case "killed" if not stopping:
+            folder.mkdir(parents=True, exist_ok=True)
+            train.record_failure(folder, RuntimeError(message.content))
+            return Event("failed", run, folder, text=message.content)
+        case _:
+            return Event("stopped", run, folder)
+
+
+@contextmanager
+def _interruptible() -> Iterator[Callable[[], bool]]:
+    """Turn Ctrl-C into a question, so that it cuts no line of this process in half; a second one insists."""
+    asked = threading.Event()
+    in_main = threading.current_thread() is threading.main_thread()
+    if not in_main or signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        yield asked.is_set
+        return
+
+    def ask(_signal: int, _frame: object) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+
+    before = signal.signal(signal.SIGINT, ask)
+    try:
+        yield asked.is_set
+    finally:
+        signal.signal(signal.SIGINT, before)
