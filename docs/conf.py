@@ -6,7 +6,13 @@ project = "bptt"
 author = "the bptt authors"
 version = release = installed("bptt")
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.doctest", "sphinx.ext.mathjax"]
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.doctest",
+    "sphinx.ext.mathjax",
+]
 exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = f"bptt {release}"

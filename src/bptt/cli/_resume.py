@@ -1,0 +1,49 @@
+"""`bptt resume`: go on from what is written."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import FlagCreatePairsOff, Positional, arg
+
+from ._arguments import parse
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Go on with a study, or with one of its runs, from what is written in its folder.
+
+    A run that was stopped anywhere ends with the same bytes as one that never was.
+    """
+
+    folder: Annotated[Positional[Path], arg(metavar="DIR")]
+    """A study folder, or a run folder inside one."""
+    data: Annotated[
+        Path | None, arg(metavar="DIR", help_behavior_hint="(default: where the study found it)")
+    ] = None
+    """Where the data sets lie."""
+    workers: Annotated[
+        int | None, arg(metavar="N", help_behavior_hint="(default: the cores, one on a GPU)")
+    ] = None
+    """Runs at once."""
+    accept_environment: FlagCreatePairsOff[bool] = False
+    """Go on with runs that were begun under other versions or threads, and mark them so."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Resume what the arguments ask for."""
+    given = parse(Arguments, "resume", argv)
+    from .. import experiments
+    from ._conclude import conclude
+
+    def study(observe: Callable[[experiments.Event], None]) -> experiments.Result:
+        return experiments.resume(
+            given.folder,
+            workers=given.workers,
+            data=given.data,
+            accept_environment=given.accept_environment,
+            observe=observe,
+        )
+
+    return conclude(study)

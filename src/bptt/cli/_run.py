@@ -1,0 +1,80 @@
+"""`bptt run`: an experiment, from its spec to finished runs."""
+
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import FlagCreatePairsOff, Positional, UseAppendAction, arg
+
+from ._arguments import parse
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Run an experiment: every arm under every seed, each run in its own process.
+
+    Finished runs are skipped and broken ones go on where they stopped: the same command may be given again.
+    Exit status: 0 done, 1 some runs failed, 2 bad input, 130 stopped with Ctrl-C.
+    """
+
+    experiment: Annotated[Positional[str], arg(metavar="NAME|FILE")]
+    """One of `bptt ls`, or a spec file."""
+    profile: Annotated[
+        str | None, arg(metavar="NAME", help_behavior_hint="(default: the spec's usual one)")
+    ] = None
+    """Which [profiles.NAME] to lay over the base values."""
+    seeds: Annotated[
+        tuple[int, ...] | None, arg(metavar="N ...", help_behavior_hint="(default: the spec's)")
+    ] = None
+    """Seeds, separated by spaces."""
+    arms: Annotated[tuple[str, ...] | None, arg(metavar="ARM ...", help_behavior_hint="(default: all)")] = (
+        None
+    )
+    """Which arms to run."""
+    settings: Annotated[UseAppendAction[tuple[str, ...]], arg(name="set", metavar="KEY=VALUE")] = ()
+    """Another value for a key, such as task.delay=300; for all arms."""
+    device: Annotated[str, arg(metavar="cpu|cuda")] = "cpu"
+    """Where to train; CUDA_VISIBLE_DEVICES chooses among GPUs."""
+    data: Annotated[
+        Path | None, arg(metavar="DIR", help_behavior_hint="(default: $BPTT_DATA, then the cache)")
+    ] = None
+    """Where the data sets lie."""
+    out: Annotated[Path, arg(metavar="DIR")] = Path("runs")
+    """Folder for study folders; this study is DIR/EXPERIMENT-PROFILE."""
+    workers: Annotated[
+        int | None, arg(metavar="N", help_behavior_hint="(default: the cores, one on a GPU)")
+    ] = None
+    """Runs at once."""
+    accept_environment: FlagCreatePairsOff[bool] = False
+    """Go on with runs that were begun under other versions or threads, and mark them so."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run what the arguments ask for."""
+    given = parse(Arguments, "run", argv)
+    # torch loads here, after the flags have been found right.
+    from .. import experiments
+    from ._conclude import conclude
+
+    def study(observe: Callable[[experiments.Event], None]) -> experiments.Result:
+        spec = experiments.load(
+            given.experiment,
+            profile=given.profile,
+            arms=given.arms,
+            seeds=given.seeds,
+            settings=given.settings,
+            device=given.device,
+        )
+        return experiments.run(
+            spec,
+            given.out,
+            workers=given.workers,
+            data=given.data,
+            command=shlex.join(["bptt", "run", *argv]),
+            accept_environment=given.accept_environment,
+            observe=observe,
+        )
+
+    return conclude(study)

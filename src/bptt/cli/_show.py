@@ -1,0 +1,81 @@
+"""`bptt show`: what a spec comes to."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from tyro.conf import FlagCreatePairsOff, Positional, UseAppendAction, arg
+
+from ._arguments import parse
+from ._errors import CommandError
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Show a resolved spec: every value with its defaults filled in, its source, and its runs."""
+
+    experiment: Annotated[Positional[str], arg(metavar="NAME|FILE")]
+    """One of `bptt ls`, or a spec file."""
+    profile: Annotated[
+        str | None, arg(metavar="NAME", help_behavior_hint="(default: the spec's usual one)")
+    ] = None
+    """Which [profiles.NAME] to lay over the base values."""
+    settings: Annotated[UseAppendAction[tuple[str, ...]], arg(name="set", metavar="KEY=VALUE")] = ()
+    """Another value for a key, as in `bptt run`."""
+    text: FlagCreatePairsOff[bool] = False
+    """Print the spec file itself, whose comments give the source of each value."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Print the spec."""
+    given = parse(Arguments, "show", argv)
+    from rich.console import Console
+
+    from .. import experiments
+
+    console = Console(soft_wrap=True, highlight=False, markup=False)
+    try:
+        spec = experiments.load(given.experiment, profile=given.profile, settings=given.settings)
+        text = experiments.source_text(given.experiment)
+    except experiments.SpecError as error:
+        raise CommandError(str(error)) from error
+    if given.text:
+        console.print(text, end="")
+        return 0
+    console.print(f"{spec.experiment}, profile {spec.profile}: {spec.title}")
+    if spec.source:
+        console.print(f"source: {spec.source}")
+    first = spec.arms[0]
+    for section in ("task", "model", "train"):
+        console.print(f"\n[{section}]")
+        for key, value in getattr(first, section).items():
+            console.print(f"{key} = {_toml(value)}")
+    for arm in spec.arms:
+        console.print(f'\n[arms."{arm.name}"]')
+        console.print(f"label = {_toml(arm.label)}")
+        console.print(f"detach = {_toml(arm.detach)}")
+        for section in ("task", "model", "train"):
+            for key, value in getattr(arm, section).items():
+                if getattr(first, section).get(key) != value:
+                    console.print(f"{section}.{key} = {_toml(value)}")
+    console.print(f"\n{len(spec.runs)} runs in {spec.folder}/")
+    for run in spec.runs:
+        console.print(f"  {run.folder}")
+    console.print(f"\nthe spec file, with the source of each value:  bptt show {given.experiment} --text")
+    return 0
+
+
+def _toml(value: Any) -> str:
+    match value:
+        case None:
+            return '"none"'
+        case bool():
+            return str(value).lower()
+        case str():
+            return f'"{value}"'
+        case dict():
+            return "{" + ", ".join(f"{key} = {_toml(item)}" for key, item in value.items()) + "}"
+        case list():
+            return "[" + ", ".join(map(_toml, value)) + "]"
+        case _:
+            return str(value)

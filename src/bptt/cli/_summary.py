@@ -1,0 +1,31 @@
+"""The table of a study on the terminal: the one its report begins with, an arm a column to stay narrow."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from .. import report
+
+
+def print_summary(console: Console, folders: Iterable[Path]) -> None:
+    """Print one table for each study in the folders.
+
+    Raises:
+        ValueError: if a folder holds no results.
+    """
+    for study in report.load(folders):
+        summary = report.summary_table(study)
+        names, *lines = zip(*summary.rows, strict=True)
+        table = Table(summary.columns[0], title=study.title, title_justify="left", header_style="bold")
+        for name in names:
+            table.add_column(Text(name.text))
+        for what, cells in zip(summary.columns[1:], lines, strict=True):
+            table.add_row(Text(what), *map(_text, cells))
+        console.print(table)
+
+
+def _text(cell: report.Cell) -> Text:
+    return Text.assemble(cell.text, (f"\n{cell.note}" if cell.note else "", "dim"))

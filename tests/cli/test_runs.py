@@ -1,0 +1,92 @@
+"""The command line with real runs: every shipped experiment end to end."""
+
+import json
+import os
+import signal
+import threading
+import time
+
+import pytest
+
+from bptt import train
+from bptt.cli import main
+
+
+@pytest.mark.parametrize(
+    ("name", "arms", "needs_mnist"),
+    [
+        ("demo", ["vanilla", "h-detach-0.25"], False),
+        ("copying", ["h-detach-0.25"], False),
+        ("smnist", ["h-detach-0.25"], True),
+        ("pmnist", ["h-detach-0.5"], True),
+    ],
+)
+def test_every_experiment_runs_end_to_end(capsys, tmp_path, request, name, arms, needs_mnist):
+    flags = ["--profile", "smoke", "--arms", *arms, "--out", str(tmp_path), "--workers", "2"]
+    if needs_mnist:
+        flags += ["--data", str(request.getfixturevalue("data_root"))]
+    assert main(["run", name, *flags]) == 0
+    study = tmp_path / f"{name}-smoke"
+    output = capsys.readouterr().out
+    for arm in arms:
+        outcome = train.read_outcome(study / arm / "seed-0")
+        assert outcome.status == "completed"
+        assert f"{arm}, seed 0: started" in output
+        assert f"{arm}, seed 0: epoch 1/{outcome.epoch}, valid accuracy" in output
+        assert f"{arm}, seed 0: completed after epoch {outcome.epoch}" in output
+        assert (outcome.test is None) == (name == "copying")
+    assert output.rstrip().endswith(f"bptt report {study}")
+    assert json.loads((study / "study.json").read_text())["command"].startswith(
+        f"bptt run {name} --profile smoke"
+    )
+
+    assert main(["run", name, *flags]) == 0
+    assert "already completed" in capsys.readouterr().out
+
+
+def test_failed_runs_are_named_and_a_report_is_still_written(capsys, tmp_path):
+    spec = tmp_path / "failing.toml"
+    spec.write_text(
+        """
+        seeds = [0]
+        experiment = { name = "failing", title = "One arm cannot be run" }
+        task = { name = "copying", delay = 2, train_size = 100, valid_size = 20, iterations = 2 }
+        model = { cell = "lstm", hidden_size = 4, readout = "each" }
+        train = { epochs = 2 }
+        [arms.greedy]
+        model.hidden_size = 10_000_000
+        [arms.modest]
+        """
+    )
+    assert main(["run", str(spec), "--out", str(tmp_path)]) == 1
+    output = capsys.readouterr()
+    assert "greedy, seed 0 failed: RuntimeError" in output.err
+    assert "1 of 2 runs failed: greedy, seed 0" in output.err
+    assert "modest, seed 0: completed" in output.out
+    assert "Traceback" not in output.err
+
+    assert main(["report", str(tmp_path / "failing-base")]) == 0
+    output = capsys.readouterr().out
+    page = tmp_path / "failing-base" / "report" / "index.html"
+    assert f"page:  {page}" in output
+    assert page.exists()
+
+
+def test_ctrl_c_says_how_to_resume(capsys, tmp_path):
+    run = tmp_path / "copying-smoke" / "vanilla" / "seed-0"
+
+    def interrupt():
+        end = time.monotonic() + 60
+        while not (run / "metrics.jsonl").exists() and time.monotonic() < end:
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    flags = ["--profile", "smoke", "--arms", "vanilla", "--set", "train.epochs=60", "--out", str(tmp_path)]
+    status = main(["run", "copying", *flags])
+    thread.join()
+    assert status == 130
+    assert f"bptt resume {tmp_path / 'copying-smoke'}" in capsys.readouterr().err
+    assert main(["resume", str(run)]) == 0
+    assert "vanilla, seed 0: completed after epoch 60" in capsys.readouterr().out
