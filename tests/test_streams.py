@@ -17,12 +17,23 @@ def test_a_stream_is_a_function_of_its_key():
 
 def test_these_numbers_never_change():
     numbers = torch.randint(1000, (4,), generator=stream(3, "detach", 7)).tolist()
-    assert numbers == [121, 684, 284, 70]
+    assert numbers == [521, 238, 203, 722]
 
 
 def test_no_two_steps_of_a_stream_share_a_seed():
     seeds = {stream(0, "detach", step).initial_seed() for step in range(20_000)}
     assert len(seeds) == 20_000
+
+
+def test_two_streams_that_meet_part_again():
+    # With one stride for all, streams on the same cycle of seeds would repeat each other from there on.
+    strides = {
+        (stream(seed, name, 1).initial_seed() - stream(seed, name, 0).initial_seed()) % 2**32
+        for seed in range(50)
+        for name in ("data", "detach", "dropout")
+    }
+    assert len(strides) == 150
+    assert all(stride % 2 for stride in strides)
 
 
 def test_first_numbers_over_steps_are_uniform_and_uncorrelated():

@@ -4,13 +4,12 @@ import hashlib
 
 import torch
 
-# torch's CPU generator keeps 32 bits of its seed. An odd multiplier maps steps to seeds one to one, so no two
-# steps of a stream share their numbers, which hashing the step as well would not promise.
-_STRIDE = 0x9E3779B1
-
 
 def stream(seed: int, name: str, step: int = 0, device: torch.device | str = "cpu") -> torch.Generator:
-    """A generator for what `name` draws at `step` of the run `seed`, independent of all other draws.
+    """A generator for what `name` draws at `step` of the run `seed`.
+
+    No two steps of one stream start alike. Torch's CPU generator keeps 32 bits of its seed, so a step of one
+    stream starts like a given step of another with probability 2⁻³², and their next steps then differ again.
 
     Args:
         seed: the run's seed, any int.
@@ -33,5 +32,7 @@ def stream(seed: int, name: str, step: int = 0, device: torch.device | str = "cp
         raise TypeError(f"step must be an int, got {type(step).__name__}")
     if not 0 <= step < 2**32:
         raise ValueError(f"step must satisfy 0 <= step < 2**32, got {step}")
-    origin = int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:4], "little")
-    return torch.Generator(device).manual_seed((origin + step * _STRIDE) % 2**32)
+    digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
+    origin, stride = (int.from_bytes(digest[i : i + 4], "little") for i in (0, 4))
+    # An odd stride maps steps to seeds one to one. Each stream has its own, so that no two walk together.
+    return torch.Generator(device).manual_seed((origin + step * (stride | 1)) % 2**32)
