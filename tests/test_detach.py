@@ -40,7 +40,7 @@ def test_bad_arguments(arguments, error, message):
 
 
 def test_shape_must_be_steps_and_sequences():
-    for shape in [(5,), (5, -1), (5, 2.0)]:
+    for shape in [(5,), (5, -1), (5, 2.0), 5, (True, True)]:
         with pytest.raises(
             ValueError, match=re.escape(f"shape must be (T, B), two non-negative ints, got {shape}")
         ):
@@ -85,6 +85,27 @@ def test_nothing_is_drawn_where_nothing_is_random():
     assert torch.equal(torch.get_rng_state(), before)
     Detach(h=0.5).sample(SHAPE)
     assert not torch.equal(torch.get_rng_state(), before)
+
+
+def test_coins_are_tossed_where_the_generator_is():
+    coins = Detach(h=0.5).sample(SHAPE, generator=torch.Generator().manual_seed(3), device="meta")
+    assert coins.h.device.type == coins.c.device.type == "meta"
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_the_default_dtype_changes_no_coin(dtype):
+    expected = Detach(h=0.01).sample((5000, 1), generator=torch.Generator().manual_seed(3)).h
+    torch.set_default_dtype(dtype)
+    try:
+        coins = Detach(h=0.01).sample((5000, 1), generator=torch.Generator().manual_seed(3)).h
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert torch.equal(coins, expected)
+
+
+def test_keeps_are_floating():
+    with pytest.raises(TypeError, match=r"dtype must be a floating dtype, got torch\.int64"):
+        Detach(h=0.5, draw="mean").sample(SHAPE, dtype=torch.long)
 
 
 def test_the_generator_decides():

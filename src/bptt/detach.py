@@ -90,9 +90,12 @@ class Detach:
 
         Raises:
             ValueError: if shape is not two non-negative ints.
+            TypeError: if dtype is no floating dtype.
         """
-        if len(shape) != 2 or not all(isinstance(n, int) and n >= 0 for n in shape):
-            raise ValueError(f"Detach: shape must be (T, B), two non-negative ints, got {tuple(shape)}")
+        if not (isinstance(shape, tuple | list) and len(shape) == 2 and all(map(_is_size, shape))):
+            raise ValueError(f"Detach: shape must be (T, B), two non-negative ints, got {shape}")
+        if not dtype.is_floating_point:
+            raise TypeError(f"Detach: dtype must be a floating dtype, got {dtype}")
         size = shape if self.draw == "sequence" else shape[:1]
         tossed_on = generator.device if generator is not None else device
         wanted_on = device if device is not None else tossed_on
@@ -100,7 +103,11 @@ class Detach:
         def keep(p: float) -> Tensor:
             if p == 0 or self.draw == "mean":
                 return torch.full(size, 1 - p, dtype=dtype, device=wanted_on)
-            open_path = torch.rand(size, generator=generator, device=tossed_on) >= p
+            open_path = torch.rand(size, generator=generator, dtype=torch.float32, device=tossed_on) >= p
             return open_path.to(device=wanted_on, dtype=dtype)
 
         return Keeps(keep(self.h), keep(self.c))
+
+
+def _is_size(n: object) -> bool:
+    return isinstance(n, int) and not isinstance(n, bool) and n >= 0

@@ -232,3 +232,25 @@ def test_bad_orders_are_refused(task: tasks.Task) -> None:
     for ask in (task.iterations, lambda size: task.batches("valid", size)):
         with pytest.raises(ValueError, match="batch_size must be a whole number ≥ 1, got 0"):
             ask(0)
+
+
+@pytest.mark.parametrize("setting", ["float64", "meta"])
+def test_torchs_defaults_change_no_task(setting):
+    def prints():
+        made = [
+            tasks.copying(5, train_size=20, valid_size=5),
+            tasks.adding(6, train_size=20),
+            tasks.pmnist_5k(resize=4),
+        ]
+        return [(task.fingerprint(), task.train_indices(1, 10, 0)[0].tolist()) for task in made]
+
+    expected = prints()
+    if setting == "meta":
+        with torch.device("meta"):
+            assert prints() == expected
+    else:
+        torch.set_default_dtype(torch.float64)
+        try:
+            assert prints() == expected
+        finally:
+            torch.set_default_dtype(torch.float32)

@@ -62,10 +62,12 @@ class _Adding(Task):
         for split, size in sizes.items():
             generator = stream(seed, f"adding.{split}")
             half = length // 2
-            first = torch.randint(half, (size,), generator=generator)
-            second = torch.randint(half, length, (size,), generator=generator)
+            first = torch.randint(half, (size,), generator=generator, device="cpu")
+            second = torch.randint(half, length, (size,), generator=generator, device="cpu")
             tensors[f"{split}.marks"] = torch.stack((first, second), dim=1)
-            tensors[f"{split}.numbers"] = torch.rand(size, length, generator=generator)
+            tensors[f"{split}.numbers"] = torch.rand(
+                size, length, generator=generator, dtype=torch.float32, device="cpu"
+            )
         super().__init__(
             name="adding",
             description=f"Add the two marked numbers among {length}",

@@ -96,6 +96,7 @@ class _Copying(Task):
                     (size, RECALL),
                     generator=stream(seed, f"copying.{split}"),
                     dtype=torch.uint8,
+                    device="cpu",
                 )
                 for split, size in sizes.items()
             },
@@ -110,7 +111,8 @@ class _Copying(Task):
         """The order of one epoch: `iterations` batches drawn with replacement."""
         self._check_order(epoch, batch_size, seed)
         shape = (self._iterations, batch_size)
-        drawn = torch.randint(self.sizes["train"], shape, generator=stream(seed, "data", epoch))
+        generator = stream(seed, "data", epoch)
+        drawn = torch.randint(self.sizes["train"], shape, generator=generator, device="cpu")
         return list(drawn.to(self.device).unbind())
 
     def _batch(self, split: str, indices: Tensor) -> Batch:

@@ -52,7 +52,9 @@ class DigitTask(Task):
     ) -> None:
         steps, width = (resize, resize) if rows else (resize * resize, 1)
         arguments: dict[str, Any] = {"resize": resize, "rows": rows}
-        tensors: dict[str, Tensor] = {"scale": torch.tensor(255.0 * (SIDE // resize) ** 2)}
+        tensors: dict[str, Tensor] = {
+            "scale": torch.tensor(255.0 * (SIDE // resize) ** 2, dtype=torch.float32, device="cpu")
+        }
         order = None
         if permutation_seed is not None:
             arguments["permutation_seed"] = permutation_seed
@@ -129,7 +131,7 @@ def fixed_permutation(length: int, seed: int) -> Tensor:
     Raises:
         RuntimeError: if torch no longer draws the permutation that defines the task.
     """
-    order = torch.randperm(length, generator=stream(seed, "pixel permutation"))
+    order = torch.randperm(length, generator=stream(seed, "pixel permutation"), device="cpu")
     expected, got = FIXED_PERMUTATIONS.get((length, seed)), permutation_hash(order)
     if expected is not None and got != expected:
         raise RuntimeError(

@@ -73,7 +73,7 @@ def _splits() -> dict[str, tuple[Tensor, Tensor]]:
     images, labels = datasets.load_mnist_5k()
     generator = stream(0, "smnist-5k split")
     classes = [torch.nonzero(labels == label).flatten() for label in range(CLASSES)]
-    drawn = [members[torch.randperm(len(members), generator=generator)] for members in classes]
+    drawn = [members[torch.randperm(len(members), generator=generator, device="cpu")] for members in classes]
     # Class after class in turn, so that any run of ten images holds each digit once.
     parts = torch.stack(drawn, dim=1).split((TRAIN, VALID, TEST))
     return {

@@ -134,7 +134,7 @@ class Task(ABC):
             ValueError: if an argument is not a whole number in its range.
         """
         self._check_order(epoch, batch_size, seed)
-        order = torch.randperm(self.sizes["train"], generator=stream(seed, "data", epoch))
+        order = torch.randperm(self.sizes["train"], generator=stream(seed, "data", epoch), device="cpu")
         return list(order.to(self.device).split(batch_size))
 
     def batches(self, split: str, batch_size: int) -> Iterator[Batch]:
@@ -208,7 +208,7 @@ class Task(ABC):
 
     @abstractmethod
     def chance(self) -> dict[str, float]:
-        """What the best predictor that remembers nothing scores: the expected value of each metric."""
+        """What the best predictor that never looks at x scores: the expected value of each metric."""
 
     def _check_split(self, split: str) -> None:
         if split not in self.sizes:
