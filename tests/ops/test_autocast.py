@@ -20,6 +20,15 @@ def test_dtypes_and_values(op, low):
         assert grad.isfinite().all(), name
 
 
+@pytest.mark.parametrize("given", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("low", [torch.bfloat16, torch.float16])
+def test_a_16_bit_cell_becomes_float32(given, low):
+    a = leaves("lstm", dtype=given)
+    with torch.autocast("cpu", low):
+        outputs = run("lstm", a)
+    assert (outputs["y"].dtype, outputs["c_n"].dtype) == (low, torch.float32)
+
+
 def test_the_cell_is_float32_inside():
     a = leaves("lstm", T=200, B=1, dtype=torch.float32)
     with torch.no_grad():

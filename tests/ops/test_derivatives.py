@@ -15,8 +15,11 @@ def small(op, **sizes):
 
 def zero_taps(op, a):
     T, B, H = *a["x"].shape[:2], a["w_hh"].shape[0] // GATES[op]
-    tap = torch.zeros(T, B, H, dtype=torch.float64)
-    return {"h_tap": tap.clone().requires_grad_()} | ({"c_tap": tap.requires_grad_()} if op == "lstm" else {})
+    widths = {"h_tap": a["h_0"].shape[1]} | ({"c_tap": H} if op == "lstm" else {})
+    return {
+        name: torch.zeros(T, B, width, dtype=torch.float64, requires_grad=True)
+        for name, width in widths.items()
+    }
 
 
 @pytest.mark.parametrize("options", ["plain", "taps", "lengths", "low"])
@@ -24,7 +27,7 @@ def zero_taps(op, a):
 def test_gradcheck_and_gradgradcheck(op, options):
     op, projected = op.removesuffix("-projected"), op.endswith("projected")
     a = small(op, P=2 if projected else None)
-    tapped = zero_taps(op, a) if options == "taps" and not projected else {}
+    tapped = zero_taps(op, a) if options == "taps" else {}
     fixed = {"lengths": {"lengths": torch.tensor([4, 2])}, "low": {"memory": "low"}}.get(options, {})
     names = [*a, *tapped]
 
@@ -75,11 +78,12 @@ def test_forward_mode_respects_keeps(op, path, shape):
     torch.testing.assert_close(jacfwd(ours)(value), expected, rtol=1e-12, atol=1e-12)
     plain, _ = scalar(op, "w_hh", run)
     assert not torch.allclose(expected, jacrev(plain)(value))
+    torch.testing.assert_close(hessian(ours)(value), hessian(loop)(value), rtol=1e-12, atol=1e-12)
     fractional, _ = scalar(op, "w_hh", run, **{path: KEEP})
     torch.testing.assert_close(jacfwd(fractional)(value), jacrev(fractional)(value), rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("keeps", [False, True])
+@pytest.mark.parametrize("keeps", [None, "T", "TB"])
 @pytest.mark.parametrize("op", OPS)
 def test_vmap_over_samples_weights_and_keeps(op, keeps):
     options = {"h_keep": KEEP} if keeps else {}
@@ -90,6 +94,7 @@ def test_vmap_over_samples_weights_and_keeps(op, keeps):
     torch.testing.assert_close(vmap(grad(f))(many), expected, rtol=1e-12, atol=1e-12)
     if keeps:
         masks = torch.tensor([[1, 0, 1, 1], [0, 0, 1, 0.5]], dtype=torch.float64)
+        masks = torch.stack([masks, masks.flip(1)], -1) if keeps == "TB" else masks
         a = {name: tensor.detach() for name, tensor in small(op).items()}
 
         def by_mask(mask):

@@ -60,6 +60,12 @@ OPTIONS = [
         "h_tap must have shape (T, B, H) = (7, 3, 4), got (7, 3, 5)",
     ),
     ({"c_tap": torch.zeros(7, 4)}, ValueError, "c_tap must have shape (T, B, H) = (7, 3, 4), got (7, 4)"),
+    (
+        {"h_keep": torch.ones(7).long()},
+        TypeError,
+        "h_keep must have a floating dtype or bool, got torch.int64",
+    ),
+    ({"h_tap": torch.zeros(7, 3, 4).long()}, TypeError, "h_tap must have a floating dtype, got torch.int64"),
     ({"lengths": LONG[:2]}, ValueError, "lengths must have shape (B,) = (3,), got (2,)"),
     ({"lengths": LONG + 1}, ValueError, "1 <= length <= T = 7, got values from 8 to 8"),
     ({"lengths": LONG * 0}, ValueError, "1 <= length <= T = 7, got values from 0 to 0"),
@@ -86,6 +92,16 @@ def test_tensors(name, spoil, error, message):
 def test_options(options, error, message):
     with pytest.raises(error, match=re.escape(message)):
         run("lstm", leaves("lstm"), **options)
+
+
+@pytest.mark.parametrize("name", ["w_ih", "w_hh", "b_ih", "b_hh", "h_0", "c_0", "h_keep", "c_tap"])
+def test_every_tensor_must_be_on_the_device_of_x(name):
+    a = {name: tensor.detach() for name, tensor in leaves("lstm").items()}
+    options = {"h_keep": torch.ones(7), "c_tap": torch.zeros(7, 3, 4)}
+    given = options if name in options else a
+    given[name] = given[name].to("meta")
+    with pytest.raises(ValueError, match=f"{name} must be on x's device cpu, got meta"):
+        run("lstm", a, **options)
 
 
 def test_nonlinearity_and_state():

@@ -7,7 +7,6 @@ import torch
 from helpers.problems import assert_same, gradients, leaves, run, run_loop
 
 from bptt import Detach
-from bptt.ops import scale_grad
 
 T, B = 7, 3
 PATHS = [("lstm", "h_keep"), ("lstm", "c_keep"), ("gru", "h_keep"), ("gru", "c_keep"), ("rnn", "h_keep")]
@@ -89,13 +88,35 @@ def test_forward_is_bitwise_unchanged(op, path, keep, value):
         assert torch.equal(*bits), name
 
 
-def test_a_blocked_path_stops_an_infinite_gradient():
-    h = torch.ones(2, requires_grad=True)
-    cotangent = torch.tensor([torch.inf, torch.nan])
-    (blocked,) = torch.autograd.grad(scale_grad(h, torch.tensor(0.0)), h, cotangent)
-    assert torch.equal(blocked, torch.zeros(2))
-    (half,) = torch.autograd.grad(scale_grad(h, torch.tensor(0.5)), h, torch.tensor([4.0, 6.0]))
-    assert torch.equal(half, torch.tensor([2.0, 3.0]))
+@pytest.mark.parametrize("shape", [(T,), (T, B)], ids=["per-step", "per-sequence"])
+@pytest.mark.parametrize("value", [torch.inf, torch.nan], ids=str)
+def test_a_blocked_path_stops_an_infinite_gradient(value, shape):
+    a = leaves("rnn")
+    keep = torch.ones(shape)
+    keep[3] = 0
+    y = run("rnn", a, h_keep=keep)["y"]
+    cotangent = torch.zeros_like(y)
+    cotangent[5] = value
+    before, after = torch.autograd.grad(y, [a["h_0"], a["x"]], cotangent)
+    assert before.count_nonzero() == 0
+    assert not after[4].isfinite().all()
+
+
+def test_a_keep_between_scales():
+    a = leaves("rnn", T=1)
+    full = gradients(run("rnn", a), a)["h_0"]
+    for keep in (torch.tensor([0.25]), torch.tensor([[0.25, 0.5, 1.0]])):
+        scaled = gradients(run("rnn", a, h_keep=keep), a)["h_0"]
+        assert_same({"h_0": scaled}, {"h_0": full * keep.reshape(-1, 1)})
+
+
+def test_forward_mode_keeps_the_dtype_of_the_state():
+    a = {name: tensor.detach() for name, tensor in leaves("gru", dtype=torch.float32).items()}
+    keep = mask((T, B))  # float64
+    _, tangent = torch.func.jvp(
+        lambda h_0: run("gru", {**a, "h_0": h_0}, h_keep=keep)["y"], (a["h_0"],), (a["h_0"],)
+    )
+    assert tangent.dtype == torch.float32
 
 
 def test_keeps_of_other_dtypes():

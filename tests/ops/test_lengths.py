@@ -77,7 +77,9 @@ def test_keeps_beyond_the_end_do_nothing():
     assert_same(kept, gradients(run("lstm", a, lengths=LENGTHS), a), tolerance=0)
 
 
-@pytest.mark.parametrize("dtype", [torch.int8, torch.int32, torch.int64])
+@pytest.mark.parametrize(
+    "dtype", [torch.uint8, torch.int8, torch.int16, torch.uint16, torch.int32, torch.uint32, torch.int64]
+)
 def test_any_integer_dtype(dtype):
     a = leaves("gru", B=B)
     assert_same(run("gru", a, lengths=LENGTHS.to(dtype)), run("gru", a, lengths=LENGTHS), tolerance=0)

@@ -10,4 +10,3 @@ from ._explain import explain as explain
 from ._gru import gru as gru
 from ._lstm import lstm as lstm
 from ._rnn import rnn as rnn
-from ._scale_grad import scale_grad as scale_grad

@@ -7,9 +7,7 @@ import torch
 from torch import Tensor
 
 from ._concrete import has_values
-from ._dispatch import Call
-
-_GATES = {"lstm": 4, "gru": 3, "rnn": 1}
+from ._dispatch import GATES, Call
 
 
 def prepare(op: str, arguments: Mapping[str, Any]) -> Call:
@@ -21,17 +19,12 @@ def prepare(op: str, arguments: Mapping[str, Any]) -> Call:
     _check_dtypes(a)
     _check_devices(a)
     T, B, H = _check_shapes(op, a)
-    _check_lengths(a["lengths"], T, B)
+    a["lengths"] = _checked_lengths(a["lengths"], T, B)
     for name in ("h_keep", "c_keep"):
         _check_keep(name, a.get(name), T, B)
     P = H if a.get("w_hr") is None else a["w_hr"].shape[0]
     for name, width in (("h_tap", P), ("c_tap", H)):
-        tap = a.get(name)
-        if tap is not None and tap.shape != (T, B, width):
-            raise ValueError(
-                f"{name} must have shape (T, B, {'P' if width != H else 'H'}) = "
-                f"{(T, B, width)}, got {tuple(tap.shape)}"
-            )
+        _check_tap(name, a.get(name), (T, B, width), "P" if width != H else "H")
     return Call(op, a)
 
 
@@ -82,7 +75,7 @@ def _autocast(op: str, a: dict[str, Any]) -> dict[str, Any]:
             a[name] = cast(a[name])
     if op == "lstm":
         h_0, c_0 = a["hx"]
-        a["hx"] = (cast(h_0), c_0.float() if c_0.dtype == low else c_0)
+        a["hx"] = (cast(h_0), c_0.float() if c_0.dtype.itemsize == 2 else c_0)
     else:
         a["h_0"] = cast(a["h_0"])
     return a
@@ -118,7 +111,7 @@ def _check_shapes(op: str, a: Mapping[str, Any]) -> tuple[int, int, int]:
     T, B, width = x.shape
     if T == 0:
         raise ValueError(f"x must have at least one step, got T = 0 in {tuple(x.shape)}")
-    gates = _GATES[op]
+    gates = GATES[op]
     if w_hh.dim() != 2 or w_hh.shape[0] % gates:
         raise ValueError(
             f"w_hh must have shape ({gates}·H, {'P' if w_hr is not None else 'H'}), got {tuple(w_hh.shape)}"
@@ -145,18 +138,20 @@ def _check_shapes(op: str, a: Mapping[str, Any]) -> tuple[int, int, int]:
     return T, B, H
 
 
-def _check_lengths(lengths: Tensor | None, T: int, B: int) -> None:
+def _checked_lengths(lengths: Tensor | None, T: int, B: int) -> Tensor | None:
     if lengths is None:
-        return
+        return None
     if lengths.is_floating_point() or lengths.is_complex() or lengths.dtype == torch.bool:
         raise TypeError(f"lengths must have an integer dtype, got {lengths.dtype}")
     if lengths.shape != (B,):
         raise ValueError(f"lengths must have shape (B,) = ({B},), got {tuple(lengths.shape)}")
+    lengths = lengths.long()
     if has_values(lengths) and B and not (lengths.min() >= 1 and lengths.max() <= T):
         raise ValueError(
             f"lengths must satisfy 1 <= length <= T = {T}, got values from "
             f"{int(lengths.min())} to {int(lengths.max())}"
         )
+    return lengths
 
 
 def _check_keep(name: str, keep: Tensor | None, T: int, B: int) -> None:
@@ -166,10 +161,20 @@ def _check_keep(name: str, keep: Tensor | None, T: int, B: int) -> None:
         raise ValueError(
             f"{name} must have shape (T,) or (T, B) = ({T},) or ({T}, {B}), got {tuple(keep.shape)}"
         )
+    if not (keep.is_floating_point() or keep.dtype == torch.bool):
+        raise TypeError(f"{name} must have a floating dtype or bool, got {keep.dtype}")
     if keep.requires_grad:
         raise ValueError(f"{name} must not require a gradient: it scales gradients, got requires_grad=True")
-    # A GPU is not made to wait for this check.
-    if keep.device.type == "cpu" and has_values(keep) and keep.numel():
+    if has_values(keep) and keep.numel():
         least, most = keep.aminmax()
         if not (least >= 0 and most <= 1):
             raise ValueError(f"{name} must be in [0, 1], got values from {least:g} to {most:g}")
+
+
+def _check_tap(name: str, tap: Tensor | None, shape: tuple[int, int, int], letter: str) -> None:
+    if tap is None:
+        return
+    if tap.shape != shape:
+        raise ValueError(f"{name} must have shape (T, B, {letter}) = {shape}, got {tuple(tap.shape)}")
+    if not tap.is_floating_point():
+        raise TypeError(f"{name} must have a floating dtype, got {tap.dtype}")

@@ -10,6 +10,8 @@ from torch._C._functorch import peek_interpreter_stack
 
 from . import _reference
 
+GATES = {"lstm": 4, "gru": 3, "rnn": 1}
+
 
 @dataclass(frozen=True)
 class Call:
@@ -20,7 +22,7 @@ class Call:
 
     def __str__(self) -> str:
         x: Tensor = self.arguments["x"]
-        H = self.arguments["w_hh"].shape[0] // {"lstm": 4, "gru": 3, "rnn": 1}[self.op]
+        H = self.arguments["w_hh"].shape[0] // GATES[self.op]
         sizes = (*x.shape, H)
         return (
             f"{self.op} with (T, B, I, H) = {sizes}, {str(x.dtype).removeprefix('torch.')}, {x.device.type}"
@@ -99,7 +101,12 @@ def register_backend(backend: Backend) -> Callable[[], None]:
     if backend.name in _names():
         raise ValueError(f"a backend's name must be new, got {backend.name!r}, which is registered")
     _backends.insert(0, backend)
-    return lambda: _backends.remove(backend)
+
+    def undo() -> None:
+        if backend in _backends:
+            _backends.remove(backend)
+
+    return undo
 
 
 def backends() -> list[tuple[str, str | None]]:
@@ -111,7 +118,7 @@ def backends() -> list[tuple[str, str | None]]:
 def use_backend(name: str | None) -> Iterator[None]:
     """Inside, a call that names no backend is one that names this one; with None, the fastest again.
 
-    It holds for the whole process, like the number of threads.
+    It holds for the whole process, like the number of threads, and contexts must nest.
 
     Raises:
         ValueError: if there is no backend of that name.
@@ -143,8 +150,8 @@ def explain_call(call: Call) -> Explanation:
 
 def serve(call: Call, backend: str | None) -> Any:
     """Run `call` on the named backend, or on the fastest that can."""
+    backend = _asked_for if backend is None else backend
     _check_name(backend)
-    backend = backend or _asked_for
     reasons = []
     for candidate in _backends:
         if backend not in (None, candidate.name):

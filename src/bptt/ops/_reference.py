@@ -219,7 +219,7 @@ def _factors(keep: Tensor | None) -> Series:
     """Keeps by step: numbers where one coin holds for the whole batch and is at hand without a wait."""
     if keep is None or keep.dim() == 2:
         return None if keep is None else keep.unsqueeze(-1)
-    return keep.tolist() if keep.device.type == "cpu" and has_values(keep) else keep
+    return keep.tolist() if has_values(keep) else keep
 
 
 def _each_step(series: Series, T: int) -> Sequence[Tensor | float | None]:
