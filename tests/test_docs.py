@@ -1,5 +1,6 @@
 """The documentation builds without a warning, and what it shows runs."""
 
+import csv
 import re
 import subprocess
 import sys
@@ -35,6 +36,16 @@ def test_the_example_of_the_readme_runs():
     (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S)
     assert len(example.strip().splitlines()) <= 12
     exec(compile(example, "README.md", "exec"), {})
+
+
+def test_the_readme_quotes_the_results():
+    rows = csv.DictReader(
+        (ROOT / "results" / "demo" / "summary.csv").read_text(encoding="utf-8").splitlines()
+    )
+    test = {row["arm"]: float(row["value"]) for row in rows if row["quantity"] == "test accuracy"}
+    readme = (ROOT / "README.md").read_text(encoding="utf-8").replace("\n", " ")
+    quoted = re.search(r"([\d.]+) % for vanilla and ([\d.]+) % for h-detach", readme)
+    assert [f"{100 * test[arm]:.1f}" for arm in ("vanilla", "h-detach-0.25")] == list(quoted.groups())
 
 
 def test_the_readme_names_commands_and_files_that_exist():
