@@ -40,6 +40,20 @@ def test_autocast_of_bfloat16_input(kind):
     assert grads["weight_ih_l0"].dtype == torch.float32
 
 
+@pytest.mark.parametrize("layer", [torch.float32, torch.float16])
+@pytest.mark.parametrize("given", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("kind", KINDS)
+def test_autocast_of_any_16_bit_input(kind, dtype, given, layer):
+    ours, _ = twins(kind, 3, 5, 2, dtype=layer)
+    x = leaf(6, 4, 3, dtype=given)
+    with torch.autocast("cpu", dtype=dtype):
+        named = tensors(ours(x))
+    assert {t.dtype for t in named.values()} == {dtype}
+    exact = tensors(ours.float()(x.float()))
+    assert_same({name: t.float() for name, t in named.items()}, exact, tolerance=0.03)
+
+
 @pytest.mark.parametrize("given", [True, False], ids=["hx", "no hx"])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("kind", KINDS)

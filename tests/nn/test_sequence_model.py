@@ -39,6 +39,15 @@ def test_lengths_equal_each_sequence_alone(readout):
 
 
 @pytest.mark.parametrize("readout", READOUTS)
+@pytest.mark.parametrize(
+    "dtype", [torch.uint8, torch.int8, torch.int16, torch.uint16, torch.int32, torch.uint32]
+)
+def test_lengths_of_any_integer_dtype(readout, dtype):
+    model, x = build(readout), leaf(T, B, 3)
+    assert torch.equal(model(x, LENGTHS.to(dtype)), model(x, LENGTHS))
+
+
+@pytest.mark.parametrize("readout", READOUTS)
 @pytest.mark.parametrize("embed", [None, nn.Linear(3, 3, dtype=torch.float64)], ids=["plain", "linear"])
 def test_nan_beyond_a_length_reaches_nothing(readout, embed):
     model = build(readout, embed=embed)

@@ -83,6 +83,9 @@ class SequenceModel(nn.Module):
         valid = None
         if lengths is not None:
             valid = self._valid(x, lengths)
+            lengths = (
+                lengths.long()
+            )  # torch indexes by some integer dtypes as by masks, and by others not at all
             x = torch.where(valid.view(*valid.shape, *(1,) * (x.dim() - 2)), x, 0)
         if self.embed is not None:
             x = self.embed(x)
@@ -113,20 +116,20 @@ class SequenceModel(nn.Module):
                     "lengths must be None for a core whose forward takes none, "
                     f"got {type(self.core).__name__}{hint}"
                 )
+            lengths = lengths.long()
             if B and not (lengths.min() >= 1 and lengths.max() <= T):
                 raise ValueError(
                     f"lengths must satisfy 1 <= length <= T = {T}, got values from "
                     f"{int(lengths.min())} to {int(lengths.max())}"
                 )
-        return torch.arange(T, device=x.device)[:, None] < lengths.to(x.device)
+        return torch.arange(T, device=x.device)[:, None] < lengths.to(x.device).long()
 
     def _pooled(self, y: Tensor, lengths: Tensor | None, valid: Tensor | None) -> Tensor:
-        T, B = y.shape[:2]
         if lengths is None or valid is None:
-            lengths, valid = y.new_full((B,), T, dtype=torch.long), y.new_ones((T, B), dtype=torch.bool)
+            return y[-1] if self.readout == "last" else y.mean(0) if self.readout == "mean" else y.amax(0)
         lengths, valid = lengths.to(y.device), valid.unsqueeze(-1)
         if self.readout == "last":
-            return y[lengths - 1, torch.arange(B, device=y.device)]
+            return y[lengths - 1, torch.arange(y.shape[1], device=y.device)]
         if self.readout == "mean":
             return torch.where(valid, y, 0).sum(0) / lengths.unsqueeze(-1)
         return torch.where(valid, y, -torch.inf).amax(0)
