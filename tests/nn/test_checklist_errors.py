@@ -4,6 +4,8 @@ import pytest
 import torch
 from helpers.twins import KINDS, error_of, leaf, twins
 
+import bptt
+
 
 def state(kind, *shapes, dtype=torch.float64, device=None):
     tensors = [torch.zeros(shape, dtype=dtype, device=device) for shape in shapes]
@@ -110,3 +112,8 @@ def test_listed_texts():
 
 def packed(width=3, dtype=torch.float64):
     return torch.nn.utils.rnn.pack_sequence([leaf(3, width, dtype=dtype), leaf(2, width, dtype=dtype)])
+
+
+def test_return_cells_must_be_a_bool():
+    with pytest.raises(TypeError, match="return_cells must be a bool, got str"):
+        bptt.nn.LSTM(2, 3)(torch.zeros(4, 1, 2), return_cells="no")

@@ -265,3 +265,11 @@ def test_shared_draws_and_rnns_without_a_carry():
     assert all(keeps.h is drawn[0, 0].h and keeps.c is None for keeps in drawn.values())
     with steer(layer, keeps=drawn):
         layer(torch.randn(T, B, 3))
+
+
+def test_a_layer_restored_inside_keeps_nothing_of_ours():
+    model = nn.Sequential(bptt.nn.LSTM(2, 3))
+    with steer(model, keeps={(0, 0): torch.ones(4)}):
+        bptt.nn.restore(model)
+    assert type(model[0]) is nn.LSTM
+    assert set(vars(model[0])) == set(vars(nn.LSTM(2, 3)))

@@ -150,6 +150,28 @@ def test_one_graph_when_compiled():
     assert_same(tensors(compiled(x)), tensors(theirs(x)))
 
 
+def test_a_compiled_graph_checks_no_values():
+    layer, x, lengths = bptt.nn.GRU(2, 3), torch.randn(4, 3, 2), torch.tensor([9, 0, 1])
+    with pytest.raises(ValueError, match="1 <= length <= T"):
+        layer(x, lengths=lengths)
+    compiled = torch.compile(layer, backend="eager", fullgraph=True)
+    assert compiled(x, lengths=lengths)[0].shape == (4, 3, 3)
+    with pytest.raises(Exception, match="lengths must have shape"):
+        compiled(x, lengths=lengths[:2])
+
+
+def test_exported_graphs_have_every_step():
+    layer, x = bptt.nn.GRU(2, 3), torch.randn(4, 3, 2)
+    size = torch.export.Dim("size", min=2, max=64)
+    exported = torch.export.export(layer, (x,), dynamic_shapes=({1: size},))
+    other = torch.randn(4, 7, 2)
+    torch.testing.assert_close(exported.module()(other)[0], layer(other)[0])
+    longer = torch.export.export(layer, (torch.randn(8, 3, 2),))
+    assert len(longer.graph.nodes) > 1.5 * len(exported.graph.nodes)
+    with pytest.raises(RuntimeError, match="specialized it to be a constant"):
+        torch.export.export(layer, (x,), dynamic_shapes=({0: size},))
+
+
 @pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")
 @pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
 def test_no_torchscript():

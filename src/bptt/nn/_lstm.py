@@ -124,8 +124,10 @@ class LSTM(Recurrent):
         Raises:
             ValueError, RuntimeError: as `torch.nn.LSTM` does; ValueError for a key, path, shape or length
                 that does not fit, and for `lengths` beside packed input.
-            TypeError: if keeps or taps hold anything but tensors.
+            TypeError: if keeps or taps hold anything but tensors, or return_cells is no bool.
         """
+        if not isinstance(return_cells, bool):
+            raise TypeError(f"return_cells must be a bool, got {type(return_cells).__name__}")
         y, state, cells = self._run(input, hx, lengths, keeps, taps, cells=return_cells)
         return (y, state, cells) if return_cells else (y, state)
 

@@ -25,7 +25,7 @@ def steer(
     A layer gets them as if its caller had passed them (see `bptt.nn.LSTM`): keeps replace its `detach`. What
     the model's own code passes to a layer wins over `steer`, and an inner `steer` over an outer one, keeps
     and taps each for themselves. Where a model recomputes parts of its forward pass (checkpointing), the
-    backward pass belongs in the context as well.
+    backward pass belongs in the context as well. Contexts must nest, and hold for every thread.
 
     Args:
         model: any module, possibly a recurrent layer of ours itself (whose name is then `""`).
@@ -35,8 +35,8 @@ def steer(
 
     Raises:
         TypeError: if keeps or taps is no such map.
-        ValueError: if a name, a key or a path matches nothing, or there is no recurrent layer of ours. Sizes
-            are checked in the forward pass.
+        ValueError: if a name, a key or a path matches nothing, or a map for every layer finds no recurrent
+            layer of ours. Sizes are checked in the forward pass.
 
     Example:
         >>> import torch, bptt
@@ -56,7 +56,8 @@ def steer(
         yield
     finally:
         for name, steering in before.items():
-            layers[name]._steering = steering
+            if isinstance(layers[name], Recurrent):  # not so if it was restored to torch's class meanwhile
+                layers[name]._steering = steering
 
 
 def draw_keeps(
