@@ -145,6 +145,12 @@ def test_all_problems_are_told_at_once_each_with_its_key(spec_file):
     assert all(key in text for key in keys)
 
 
+def test_what_constructors_refuse_is_told_beside_the_rest():
+    settings = ["train.lr=abc", "task.resize=13", "model.hidden_size=-1"]
+    keys = told(refused("demo", settings=settings))
+    assert set(keys) == {"train.lr", "task.resize", "model.hidden_size"}
+
+
 @pytest.mark.parametrize(
     ("asked", "key", "nearest"),
     [

@@ -2,7 +2,7 @@
 
 import json
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict
 from functools import lru_cache
 from inspect import signature
@@ -139,15 +139,24 @@ class Sizes(NamedTuple):
         return cls(task.input_size, task.output_size, task.readout, task.vocabulary)
 
 
-def trial(arm: Arm) -> list[Problem]:
-    """What the constructors refuse of an arm whose sections are bound: ranges, and parts that must fit.
+def trial(arm: Arm, broken: Collection[str]) -> list[Problem]:
+    """What the constructors refuse of an arm: ranges, and parts that must fit.
 
-    Where the data of the task is not found, the model is tried when the task is run, by `misfit`.
+    Sections that are `broken`, not bound without a problem, are not tried. A model without its task is tried
+    on one that suits it; where only the data is not found, `misfit` tries it again when the task is run.
     """
-    made = _tried(json.dumps(dict(arm.task), sort_keys=True))
+    problems: list[Problem] = []
+    made = None if "task" in broken else _tried(json.dumps(dict(arm.task), sort_keys=True))
     if isinstance(made, str):
-        return _of_message("task", made.removeprefix(f"{arm.task['name']}: "), arm.task)
-    return [] if made is None else misfit(arm, made)
+        problems = _of_message("task", made.removeprefix(f"{arm.task['name']}: "), arm.task)
+    if not {"model", "detach"} & set(broken):
+        problems += misfit(arm, made if isinstance(made, Sizes) else _suiting(arm.model))
+    return problems
+
+
+def _suiting(model: Section) -> Sizes:
+    vocabulary = 2 if model["embed"] == "lookup" else None
+    return Sizes(1, 1, "each" if model["readout"] == "each" else "last", vocabulary)
 
 
 @lru_cache(maxsize=64)

@@ -105,17 +105,19 @@ def _arm(name: str, told: Any, document: Document) -> tuple[Arm, list[Problem]]:
         problems.append(Problem(f"arms.{name}.label", f"must be a string, got {label!r}"))
     detach = given.get("detach")
     bound: dict[str, Section] = {}
+    broken = set()
     for section, binder in _build.BINDERS.items():
         own = table(given.get(section))
         complete, found = binder({**table(document.get(section)), **own})
         bound[section] = complete
+        broken |= {section} if found else set()
         problems += [_placed(problem, f"arms.{name}", given) for problem in found]
     if detach is not None:
         detach, found = _build.bind_detach(f"arms.{name}.detach", detach)
         problems += found
+        broken |= {"detach"} if found else set()
     arm = Arm(name, label, bound["task"], bound["model"], bound["train"], detach)
-    if not problems:
-        problems = [_placed(problem, f"arms.{name}", given) for problem in _build.trial(arm)]
+    problems += [_placed(problem, f"arms.{name}", given) for problem in _build.trial(arm, broken)]
     return arm, problems
 
 
