@@ -31,7 +31,7 @@ commands:
 
 examples:
   bptt run demo                               vanilla and h-detach on 5,000 real digits, in minutes
-  bptt show copying --profile paper           the published protocol, each value with its source
+  bptt show copying --profile paper           every value of the published protocol
   bptt run copying --set task.delay=300       the same spec with another value
   bptt report runs/demo-lite                  the page of a study
 """

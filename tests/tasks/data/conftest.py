@@ -47,25 +47,25 @@ def answer(server: Server, request: BaseHTTPRequestHandler) -> None:
     path, asked = request.path.lstrip("/"), request.headers.get("Range")
     content = server.files.get(path)
     if content is None:
+        server.log.append((path, asked, 0))  # before the answer, which lets the client go on
         request.send_error(404)
-        server.log.append((path, asked, 0))
         return
     start = int(asked.removeprefix("bytes=").removesuffix("-")) if asked and server.ranges else 0
     if start and start >= len(content):
-        request.send_error(416)
         server.log.append((path, asked, 0))
+        request.send_error(416)
         return
     start += server.shift if start else 0
     body = content[start:]
+    sent = body[: server.cut_after.pop(0)] if server.cut_after else body
+    server.log.append((path, asked, len(sent)))
     request.send_response(206 if start else 200)
     if start:
         request.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
     if server.tell_length:
         request.send_header("Content-Length", str(len(body)))
     request.end_headers()
-    sent = body[: server.cut_after.pop(0)] if server.cut_after else body
     request.wfile.write(sent)
-    server.log.append((path, asked, len(sent)))
 
 
 @pytest.fixture
