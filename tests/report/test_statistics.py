@@ -1,6 +1,8 @@
 """The statistics against brute-force numpy."""
 
+import hashlib
 import itertools
+import json
 import math
 
 import numpy as np
@@ -112,6 +114,20 @@ def test_runs_without_an_end_are_in_no_number_and_diverged_runs_count_as_not_sol
     assert (arm.reach[0].reached, arm.reach[0].estimate.n) == (2, 3)  # seeds 0, 2 and 4
     assert (arm.reach[2].reached, arm.reach[2].censored) == (1, (6, 6))
     assert (arm.solved_count, arm.solved.n) == (1, 3)
+
+
+def test_a_run_that_diverged_in_its_first_epoch_counts_as_not_solved(make_study):
+    ends = {("a", 0): "non-finite", ("a", 1): "non-finite"}
+    folder = make_study(arms={"a": "a"}, seeds=range(3), curve=lambda *_: np.array(CURVES[1]), ends=ends)
+    for seed in (0, 1):
+        lines = folder / "a" / f"seed-{seed}" / "metrics.jsonl"
+        lines.write_bytes(b"")
+        done = folder / "a" / f"seed-{seed}" / "done.json"
+        page = json.loads(done.read_text())
+        done.write_text(json.dumps(page | {"metrics_sha256": hashlib.sha256(b"").hexdigest(), "epoch": 1}))
+    arm = summary(folder)
+    assert (arm.finished, arm.diverged) == (1, 2)
+    assert arm.solved.n == arm.reach[0].estimate.n == 3
 
 
 def test_differences_are_between_runs_of_one_seed(make_study):

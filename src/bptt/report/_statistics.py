@@ -116,7 +116,8 @@ def share_interval(count: int, n: int) -> Estimate:
 
 def first_epoch(run: Run, threshold: float) -> float:
     """The first epoch whose validation accuracy is at least `threshold`; inf if there is none."""
-    hits = np.flatnonzero(run.curves["valid.accuracy"] >= threshold)
+    curve = run.curves.get("valid.accuracy")  # None for a run that diverged in its first epoch
+    hits = np.flatnonzero(curve >= threshold) if curve is not None else np.empty(0)
     return float(hits[0] + 1) if hits.size else math.inf
 
 
@@ -136,7 +137,7 @@ def _summarise(study: Study, arm: Arm) -> ArmSummary:
     finished = [run for run in runs if run.status.finished]
     given = study.train("solved_at", arm)
     solved_at = float(given) if isinstance(given, int | float) and not isinstance(given, bool) else SOLVED_AT
-    ended = [run for run in runs if run.status.ended and "valid.accuracy" in run.curves]
+    ended = [run for run in runs if run.status.ended] if score == "accuracy" else []
     solved = sum(math.isfinite(first_epoch(run, solved_at)) for run in ended)
     return ArmSummary(
         arm=arm,
