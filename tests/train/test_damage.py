@@ -187,7 +187,7 @@ def test_other_damaged_files_are_refused_by_name(tmp_path, name, change, message
 def test_a_finished_run_without_its_weights_says_so(tmp_path):
     runs.fit(tmp_path)
     (tmp_path / "weights.safetensors").unlink()
-    with pytest.raises(train.RunError, match=r"is finished but has no weights\.safetensors"):
+    with pytest.raises(train.RunError, match=r"weights\.safetensors is missing"):
         runs.fit(tmp_path)
 
 

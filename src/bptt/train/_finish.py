@@ -8,14 +8,15 @@ import safetensors.torch
 import torch
 
 from ..tasks import Task
-from . import _files, _folder, _json
+from . import _files, _folder
 from ._config import Config
 from ._errors import RunError
 from ._evaluate import evaluate
+from ._outcome import Outcome, read_outcome, write_outcome
 from ._run import Run
 
 
-def finish(run: Run, task: Task, config: Config, check: Callable[[], None]) -> _folder.Outcome:
+def finish(run: Run, task: Task, config: Config, check: Callable[[], None]) -> Outcome:
     """Export and test the best weights, leave them in the model, and write done.json.
 
     Done again after a stop, every file gets the same bytes.
@@ -43,21 +44,15 @@ def finish(run: Run, task: Task, config: Config, check: Callable[[], None]) -> _
         page["non_finite"] = run.non_finite
     if len(run.environments) > 1:
         page["environments"] = run.environments
-    _files.write_whole(run.folder / _folder.DONE, _json.page(page))
-    outcome = _folder.read_outcome(run.folder)
+    write_outcome(run.folder, page)
+    outcome = read_outcome(run.folder)
     if outcome is None:
         raise RunError(f"{run.folder / _folder.DONE} was written and is gone")
     return outcome
 
 
-def load_weights(model: torch.nn.Module, outcome: _folder.Outcome) -> None:
-    """Give a model the best weights of a finished run."""
-    if outcome.weights_sha256 is None:
-        return
-    path = outcome.folder / _folder.WEIGHTS
-    if not path.exists():
-        raise RunError(f"{outcome.folder} is finished but has no {_folder.WEIGHTS}")
-    data = path.read_bytes()
-    if hashlib.sha256(data).hexdigest() != outcome.weights_sha256:
-        raise RunError(f"{path} is damaged: its sha256 is not that of {_folder.DONE}")
-    model.load_state_dict(safetensors.torch.load(data))
+def load_weights(model: torch.nn.Module, outcome: Outcome) -> None:
+    """Give a model the best weights of a finished and verified run."""
+    if outcome.weights_sha256 is not None:
+        data = (outcome.folder / _folder.WEIGHTS).read_bytes()
+        model.load_state_dict(safetensors.torch.load(data))

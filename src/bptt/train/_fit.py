@@ -17,6 +17,7 @@ from ._finish import finish, load_weights
 from ._interrupt import StopRequested, StopSignals
 from ._loop import Loop
 from ._open import check_spec, open_run
+from ._outcome import Outcome, verify_outcome
 from ._progress import Progress
 from ._steer import check_layers, own_rules_restored
 
@@ -32,7 +33,7 @@ def fit(
     command: str | None = None,
     observe: Callable[[Progress], None] | None = None,
     accept_environment: bool = False,
-) -> _folder.Outcome:
+) -> Outcome:
     """Train a model in a run folder, taking up whatever the folder already holds.
 
     Stopped anywhere, even by `kill -9`, and called again with the same arguments, a run ends with the same
@@ -80,7 +81,7 @@ def fit(
         stack.enter_context(own_rules_restored(model))
         model.to(dtype=config.dtype)
         check_spec(folder, spec)
-        outcome = _folder.read_outcome(folder)
+        outcome = verify_outcome(folder)
         if outcome is not None:
             load_weights(model, outcome)
             return outcome
@@ -89,7 +90,7 @@ def fit(
         return _carry_on(loop)
 
 
-def _carry_on(loop: Loop) -> _folder.Outcome:
+def _carry_on(loop: Loop) -> Outcome:
     run = loop.run
     try:
         with StopSignals() as stop:
