@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.studies import STATE, write_done
 
 from bptt import report
 from bptt.report import Status
@@ -74,6 +75,15 @@ def replace(file: str, old: str, new: str, count: int = 1):
     return damage
 
 
+def reseal(**changes: object):
+    """A done.json that says something else, with the hash of what it says."""
+
+    def damage(run: Path) -> None:
+        write_done(run, json.loads((run / "done.json").read_text()) | changes)
+
+    return damage
+
+
 def write(file: str, content: bytes):
     return lambda run: (run / file).write_bytes(content)
 
@@ -126,14 +136,25 @@ DAMAGES = {
         "metrics.jsonl, line 1 is not JSON we read",
     ),
     "spec no text": (replace("spec.json", '"bptt run demo"', '"\\ud800"'), "half of a surrogate pair"),
-    "timing garbage": (write("timing.jsonl", b"?\n"), "timing.jsonl, line 1 is not JSON"),
-    "done unknown": (replace("done.json", '"completed"', '"perfect"'), "done.json: status must be one of"),
-    "done short": (replace("done.json", '"epoch": 6', '"epoch": 7'), "metrics.jsonl must have 7 lines"),
-    "done without test": (
-        replace("done.json", '"test": {"loss"', '"test": {"loss": [], "x"'),
-        "done.json: test.loss",
+    "done edited": (
+        replace("done.json", '"test": {"loss": 0.', '"test": {"loss": 1.'),
+        "done.json has been changed",
     ),
+    "done not sealed": (replace("done.json", '"sha256"', '"sha"'), "done.json lacks the field 'sha256'"),
+    "done unknown": (reseal(status="perfect"), "done.json: status must be one of"),
+    "done short": (reseal(epoch=7), "metrics.jsonl must have 7 lines"),
+    "done without test": (reseal(test={"loss": []}), "done.json: test.loss must be a number"),
+    "best elsewhere": (
+        reseal(best={"epoch": 9, "valid": {}}),
+        "best.epoch must be one of the 6 of metrics.jsonl, got 9",
+    ),
+    "best made up": (
+        reseal(best={"epoch": 6, "valid": {"loss": 0.01, "accuracy": 0.999}}),
+        "done.json: best.valid.accuracy must be that of epoch 6 in metrics.jsonl, 0.9",
+    ),
+    "best in part": (reseal(best={"epoch": 6, "valid": {"accuracy": 0.999}}), "best.valid.accuracy must be"),
     "weights changed": (write("weights.safetensors", b"other"), "weights.safetensors has changed"),
+    "weights gone": (lambda run: (run / "weights.safetensors").unlink(), "weights.safetensors is absent"),
 }
 
 
@@ -145,6 +166,44 @@ def test_a_damaged_run_is_named_with_the_file(make_study, damage, message):
     assert run.status is Status.DAMAGED
     assert message in run.reason
     assert not run.curves
+
+
+def test_timing_is_no_result(make_study):
+    folder = make_study(arms={"vanilla": "vanilla"}, seeds=[0])
+    with (folder / "vanilla/seed-0/timing.jsonl").open("a") as file:
+        file.write("?\n")
+    run = only_run(folder)
+    assert (run.status, run.steps_per_second) == (Status.COMPLETED, None)
+    assert run.timing_damage.startswith("timing.jsonl, line 7 is not JSON")
+    text = report.write([folder]).index.read_text()
+    assert "The run finished." in text
+    assert f"<small>{run.timing_damage}</small>" in text
+
+
+GOOD, CUT = STATE, STATE[:-1]
+FLIPPED = b"X" + STATE[1:]
+
+
+@pytest.mark.parametrize("end", ["unfinished", "failed"])
+@pytest.mark.parametrize(
+    ("states", "reasons"),
+    [
+        ({"state.pt": FLIPPED, "state.prev.pt": CUT}, ("state.pt is damaged", "state.prev.pt is cut short")),
+        ({"state.pt": b""}, ("state.pt is cut short",)),
+        ({"state.pt": CUT, "state.prev.pt": GOOD}, ()),
+        ({"state.pt": GOOD, "state.prev.pt": CUT}, ()),
+        ({"state.prev.pt": GOOD}, ()),
+        ({}, ()),
+    ],
+)
+def test_a_run_that_cannot_go_on_is_damaged(make_study, end, states, reasons):
+    folder = make_study(seeds=[0], ends={("vanilla", 0): end})
+    (folder / "vanilla/seed-0/state.pt").unlink()
+    for name, content in states.items():
+        (folder / "vanilla/seed-0" / name).write_bytes(content)
+    run = only_run(folder)
+    assert run.status.value == ("damaged" if reasons else end)
+    assert all(reason in run.reason for reason in reasons)
 
 
 def test_a_line_still_being_written_is_no_damage(make_study):

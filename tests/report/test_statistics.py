@@ -1,12 +1,12 @@
 """The statistics against brute-force numpy."""
 
-import hashlib
 import itertools
 import json
 import math
 
 import numpy as np
 import pytest
+from helpers.studies import digest, write_done
 
 from bptt import report
 from bptt.report._statistics import median_interval, share_interval
@@ -119,12 +119,10 @@ def test_runs_without_an_end_are_in_no_number_and_diverged_runs_count_as_not_sol
 def test_a_run_that_diverged_in_its_first_epoch_counts_as_not_solved(make_study):
     ends = {("a", 0): "non-finite", ("a", 1): "non-finite"}
     folder = make_study(arms={"a": "a"}, seeds=range(3), curve=lambda *_: np.array(CURVES[1]), ends=ends)
-    for seed in (0, 1):
-        lines = folder / "a" / f"seed-{seed}" / "metrics.jsonl"
-        lines.write_bytes(b"")
-        done = folder / "a" / f"seed-{seed}" / "done.json"
-        page = json.loads(done.read_text())
-        done.write_text(json.dumps(page | {"metrics_sha256": hashlib.sha256(b"").hexdigest(), "epoch": 1}))
+    nothing = {"metrics_sha256": digest(b""), "weights_sha256": None, "best": None, "test": None, "epoch": 1}
+    for run in (folder / "a/seed-0", folder / "a/seed-1"):
+        (run / "metrics.jsonl").unlink()  # never written: there was no whole epoch
+        write_done(run, json.loads((run / "done.json").read_text()) | nothing)
     arm = summary(folder)
     assert (arm.finished, arm.diverged) == (1, 2)
     assert arm.solved.n == arm.reach[0].estimate.n == 3

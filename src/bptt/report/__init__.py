@@ -1,7 +1,7 @@
 """Reports from result files: statistics, figures, tables and one HTML page. Needs no torch."""
 
+from ._ending import Status as Status
 from ._run import Run as Run
-from ._run import Status as Status
 from ._statistics import ArmSummary as ArmSummary
 from ._statistics import Estimate as Estimate
 from ._statistics import Reach as Reach

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from ._curves import ArmCurve, Figure
+from ._ending import Status
 from ._look import look
-from ._run import Status
 
 
 def describe(figure: Figure) -> dict[str, Any]:

@@ -9,9 +9,9 @@ from typing import Any
 
 from . import _tables as tables
 from ._curves import Figure
+from ._ending import Status
 from ._interactive import describe, plotly_script
 from ._look import look
-from ._run import Status
 from ._statistics import CONFIDENCE, RESAMPLES
 from ._study import Study
 from ._verdict import changed_environment, problems, resumable, sentence, verdict

@@ -4,12 +4,12 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ._ending import Status, read_done, read_interrupted
 from ._files import (
     DamagedError,
     need,
@@ -19,38 +19,7 @@ from ._files import (
     parse_object,
     read_bytes,
     read_object,
-    sha256,
 )
-
-
-class Status(StrEnum):
-    """How a run ended, or why it has no end."""
-
-    COMPLETED = "completed"
-    SOLVED = "solved"
-    DIVERGED = "non-finite"
-    FAILED = "failed"
-    UNFINISHED = "unfinished"
-    MISSING = "missing"
-    DAMAGED = "damaged"
-
-    @property
-    def finished(self) -> bool:
-        """True for a run that trained as long as it was meant to."""
-        return self in (Status.COMPLETED, Status.SOLVED)
-
-    @property
-    def ended(self) -> bool:
-        """True for a run that will not go on: finished, or stopped by a non-finite loss or gradient."""
-        return self.finished or self is Status.DIVERGED
-
-
-_ENDINGS = {
-    "completed": Status.COMPLETED,
-    "solved": Status.SOLVED,
-    "non-finite loss": Status.DIVERGED,
-    "non-finite gradient": Status.DIVERGED,
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +27,8 @@ class Run:
     """What one run folder says.
 
     `curves` maps `valid.accuracy`, `train.loss`, `grad_norm.median`, … to one float64 value per epoch, the
-    first being epoch 1. A damaged run keeps no curves: nothing of it enters a number.
+    first being epoch 1. A damaged run keeps no curves: nothing of it enters a number. `timing_damage` says
+    what is wrong with timing.jsonl; no result depends on the clock, so the run is not damaged by it.
     """
 
     arm: str
@@ -80,6 +50,7 @@ class Run:
     metrics_sha256: str = ""
     weights_sha256: str = ""
     steps_per_second: float | None = None
+    timing_damage: str = ""
 
 
 def load_run(folder: Path, *, arm: str, seed: int, name: str) -> Run:
@@ -121,7 +92,8 @@ def _read(folder: Path, *, arm: str, seed: int, name: str) -> Run:
     ended = (folder / "done.json").exists()
     curves = _read_metrics(folder / "metrics.jsonl", ended=ended)
     epochs = len(next(iter(curves.values()), ()))
-    facts = _read_done(folder, epochs) if ended else _read_interrupted(folder, epochs)
+    facts = read_done(folder, curves, epochs) if ended else read_interrupted(folder, epochs)
+    speed, timing_damage = _read_speed(folder / "timing.jsonl")
     return Run(
         arm=arm,
         seed=seed,
@@ -132,15 +104,14 @@ def _read(folder: Path, *, arm: str, seed: int, name: str) -> Run:
         spec_hash=spec_hash,
         environment=need(record, "environment", dict, "spec.json"),
         command=need_text_or_null(record, "command", "spec.json"),
-        steps_per_second=_read_speed(folder / "timing.jsonl"),
+        steps_per_second=speed,
+        timing_damage=timing_damage,
         **facts,
     )
 
 
 def _read_metrics(path: Path, *, ended: bool) -> dict[str, np.ndarray]:
     if not path.exists():
-        if ended:
-            raise DamagedError("metrics.jsonl is absent, though done.json says that the run ended")
         return {}
     lines = read_bytes(path).split(b"\n")
     torn = lines.pop()
@@ -170,54 +141,16 @@ def _read_metrics(path: Path, *, ended: bool) -> dict[str, np.ndarray]:
     return {key: np.array([row[key] for row in rows], dtype=np.float64) for key in (rows[0] if rows else ())}
 
 
-def _read_done(folder: Path, epochs: int) -> dict[str, Any]:
-    done = read_object(folder / "done.json")
-    word = need(done, "status", str, "done.json")
-    if word not in _ENDINGS:
-        raise DamagedError(f"done.json: status must be one of {', '.join(_ENDINGS)}, got {word!r}")
-    status, epoch = _ENDINGS[word], need(done, "epoch", int, "done.json")
-    if status.finished and epoch != epochs:
-        raise DamagedError(f"metrics.jsonl must have {epoch} lines, as done.json says, got {epochs}")
-    hashes = {name: need_text_or_null(done, f"{name}_sha256", "done.json") for name in ("metrics", "weights")}
-    for name, file in (("metrics", "metrics.jsonl"), ("weights", "weights.safetensors")):
-        if hashes[name] and (folder / file).exists() and sha256(folder / file) != hashes[name]:
-            raise DamagedError(
-                f"{file} has changed since the run ended: its SHA-256 is not that of done.json"
-            )
-    best = need(done, "best", dict, "done.json") if done.get("best") is not None else {}
-    step = need(done, "step", int, "done.json")
-    return {
-        "status": status,
-        "reason": f"{word.removeprefix('non-finite ')} at step {step}, in epoch {epoch}"
-        if status is Status.DIVERGED
-        else "",
-        "best_epoch": need(best, "epoch", int, "done.json: best") if best else None,
-        "best": need_numbers(best, "valid", "done.json: best") if best else {},
-        "test": need_numbers(done, "test", "done.json") if done.get("test") is not None else {},
-        "metrics_sha256": hashes["metrics"],
-        "weights_sha256": hashes["weights"],
-        "environment_changed": bool(done.get("environment_changed")),
-    }
-
-
-def _read_interrupted(folder: Path, epochs: int) -> dict[str, Any]:
-    if not (folder / "failed.json").exists():
-        after = f"after epoch {epochs}" if epochs else "before the end of its first epoch"
-        return {"status": Status.UNFINISHED, "reason": f"stopped, or still running, {after}"}
-    failed = read_object(folder / "failed.json")
-    return {
-        "status": Status.FAILED,
-        "reason": need(failed, "error", str, "failed.json"),
-        "traceback": str(failed.get("traceback", "")),
-    }
-
-
-def _read_speed(path: Path) -> float | None:
+def _read_speed(path: Path) -> tuple[float | None, str]:
+    """The median speed in steps per second, or what is wrong with the file."""
     if not path.exists():
-        return None
+        return None, ""
     speeds = []
-    for number, line in enumerate(read_bytes(path).split(b"\n")[:-1], start=1):
-        where = f"timing.jsonl, line {number}"
-        row = parse_object(line, where)
-        speeds.append(need_number(row.get("steps_per_second"), f"{where}: steps_per_second"))
-    return float(np.median(speeds)) if speeds else None
+    try:
+        for number, line in enumerate(read_bytes(path).split(b"\n")[:-1], start=1):
+            where = f"timing.jsonl, line {number}"
+            row = parse_object(line, where)
+            speeds.append(need_number(row.get("steps_per_second"), f"{where}: steps_per_second"))
+    except DamagedError as error:
+        return None, str(error)
+    return (float(np.median(speeds)) if speeds else None), ""

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from ._curves import ArmCurve, Figure
+from ._ending import Status
 from ._look import look
-from ._run import Status
 
 _INK, _FAINT = "#1a1a1a", "#6b6b6b"
 _STYLE: Mapping[str, Any] = {

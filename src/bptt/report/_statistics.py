@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ._run import Run, Status
+from ._ending import Status
+from ._run import Run
 from ._study import Arm, Study
 
 #: Validation accuracies whose first epoch is reported.

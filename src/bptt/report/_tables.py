@@ -95,7 +95,7 @@ def _run_row(run: Run, score: str) -> tuple[Cell, ...]:
         Cell(str(run.epochs) if run.curves else "—"),
         Cell(words.score(run.best.get(score), score), f"epoch {run.best_epoch}" if run.best_epoch else ""),
         Cell(words.score(run.test.get(score), score)),
-        Cell("—" if run.steps_per_second is None else f"{run.steps_per_second:.3g}"),
+        Cell("—" if run.steps_per_second is None else f"{run.steps_per_second:.3g}", run.timing_damage),
     )
 
 

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from . import _words as words
-from ._run import Run, Status
+from ._ending import Status
+from ._run import Run
 from ._statistics import FEWEST_SEEDS, ArmSummary, Estimate, compared_on, summarise
 from ._study import Study
 

@@ -1,0 +1,30 @@
+"""The report against what training really writes."""
+
+import pytest
+from helpers import runs
+
+from bptt import report
+from bptt.report import Status
+
+
+def test_a_trained_run_is_read_with_every_check(tmp_path):
+    folder = tmp_path / "tiny/seed-7"
+    outcome = runs.fit(folder)
+    (study,) = report.load([folder])
+    (run,) = study.runs
+    assert (run.status, run.reason, run.timing_damage) == (Status.COMPLETED, "", "")
+    assert (run.best, run.test) == (outcome.best and outcome.best["valid"], outcome.test)
+
+
+@pytest.mark.parametrize(
+    ("cut", "status"), [(0, Status.UNFINISHED), (1, Status.UNFINISHED), (2, Status.DAMAGED)]
+)
+def test_the_checkpoints_of_training_are_told_from_junk(tmp_path, cut, status):
+    folder = tmp_path / "tiny/seed-7"
+    runs.fit(folder)
+    (folder / "done.json").unlink()
+    for name in ("state.pt", "state.prev.pt")[:cut]:
+        state = folder / name
+        state.write_bytes(state.read_bytes()[: state.stat().st_size // 2])
+    (study,) = report.load([folder])
+    assert study.runs[0].status is status
