@@ -83,9 +83,8 @@ def test_attributes_and_methods(kind):
     ours, theirs = twins(kind, 3, 5, 2, bidirectional=True)
     for name in (*torch.nn.RNNBase.__constants__, "training", "_flat_weights_names", "_all_weights"):
         assert getattr(ours, name) == getattr(theirs, name), name
-    for name in ("_flat_weights",):
-        pairs = zip(getattr(ours, name), getattr(theirs, name), strict=True)
-        assert all(torch.equal(mine, reference) for mine, reference in pairs), name
+    pairs = zip(ours._flat_weights, theirs._flat_weights, strict=True)
+    assert all(torch.equal(mine, reference) for mine, reference in pairs)
     assert [len(layer) for layer in ours.all_weights] == [len(layer) for layer in theirs.all_weights]
     assert ours.all_weights[1][0] is ours.weight_ih_l0_reverse
     x = torch.zeros(4, 2, 3, dtype=torch.float64)

@@ -190,9 +190,8 @@ def test_restore_refuses_what_it_does_not_know():
     class Ours(bptt.nn.LSTM):
         pass
 
-    with pytest.raises(
-        TypeError, match=r"exactly bptt.nn.LSTM.*'the model itself'|the model itself is a Ours"
-    ):
+    known = "exactly bptt.nn.LSTM, bptt.nn.GRU, bptt.nn.RNN"
+    with pytest.raises(TypeError, match=f"{known}, got: the model itself is a Ours, a subclass of LSTM$"):
         bptt.nn.restore(Ours(3, 5))
     layer = bptt.nn.GRU(3, 5)
     parametrizations.weight_norm(layer, "weight_hh_l0")
@@ -204,17 +203,39 @@ def test_a_detach_that_a_layer_cannot_obey_changes_nothing(model):
     before = kinds(model)
     with pytest.raises(ValueError, match="detach must have c = 0: RNN has no carry"):
         bptt.nn.convert(model, Detach(c=0.5))
-    with pytest.raises(TypeError, match="detach must be a Detach or None, got float"):
+    with pytest.raises(TypeError, match=r"detach must be a Detach or None, .* got 0.5 of type float"):
         bptt.nn.convert(model, 0.5)
     assert kinds(model) == before
 
 
-def test_a_detach_for_nothing_is_refused():
-    with pytest.raises(ValueError, match="must have a layer to act on: Linear holds no LSTM, GRU or RNN"):
-        bptt.nn.convert(nn.Linear(2, 2), Detach(h=0.5))
-    assert isinstance(bptt.nn.convert(nn.Linear(2, 2)), nn.Linear)
+@pytest.mark.parametrize("detach", [None, Detach(h=0.5)])
+def test_a_model_with_nothing_to_convert_is_refused(detach):
+    rule = "convert must be given a model that holds an LSTM, GRU or RNN of torch.nn, got "
+    with pytest.raises(ValueError, match=rule + "Linear, which has none$"):
+        bptt.nn.convert(nn.Linear(2, 2), detach)
+    with pytest.raises(ValueError, match=rule + "Sequential, which has none, only cells, which it leaves"):
+        bptt.nn.convert(nn.Sequential(nn.LSTMCell(2, 2), nn.Linear(2, 2)), detach)
     with pytest.raises(TypeError, match="detach must be"):
         bptt.nn.convert(nn.Linear(2, 2), "h")
+
+
+def test_what_is_converted_already_needs_a_layer_only_for_a_detach(model):
+    bptt.nn.convert(model, Detach(h=0.1))
+    assert bptt.nn.convert(model) is model
+    assert model.first.detach == Detach(h=0.1)
+    with pytest.raises(ValueError, match="got Nested, which has none"):
+        bptt.nn.convert(model, Detach(h=0.5))
+
+
+def test_cells_stay_torchs(model):
+    model.cell = nn.GRUCell(8, 8)
+    bptt.nn.convert(model)
+    assert type(model.cell) is nn.GRUCell
+
+
+def test_restore_asks_for_nothing_to_restore():
+    for model in (nn.Linear(2, 2), nn.LSTM(2, 2)):
+        assert bptt.nn.restore(model) is model
 
 
 def test_layers_of_ours_keep_their_own_detach(model):

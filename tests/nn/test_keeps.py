@@ -175,8 +175,21 @@ BAD_KEEPS = {
         r"keeps\[\(1, 0\)\].h must have shape \(T,\) or \(T, B\) = \(6,\) or \(6, 4\), got \(4,\)",
     ),
     "shape of c": ({(0, 1): (None, torch.ones(B, T))}, ValueError, r"keeps\[\(0, 1\)\].c .* got \(4, 6\)"),
-    "outside [0, 1]": ({(0, 0): 2 * torch.ones(T)}, ValueError, r"must be in \[0, 1\]"),
-    "gradient": ({(0, 0): torch.ones(T, requires_grad=True)}, ValueError, r"must not require a gradient"),
+    "outside [0, 1]": (
+        {(0, 1): (torch.ones(T), torch.arange(T) - 1.0)},
+        ValueError,
+        r"keeps\[\(0, 1\)\].c must be in \[0, 1\], got values from -1 to 4",
+    ),
+    "dtype": (
+        {(1, 1): torch.ones(T).int()},
+        TypeError,
+        r"keeps\[\(1, 1\)\].h must have a floating dtype or bool",
+    ),
+    "gradient": (
+        {(1, 0): torch.ones(T, requires_grad=True)},
+        ValueError,
+        r"keeps\[\(1, 0\)\].h must not require a gradient",
+    ),
 }
 
 

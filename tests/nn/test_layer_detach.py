@@ -1,6 +1,7 @@
 """`layer.detach`: which coins a layer tosses on its own, and when it tosses none."""
 
 import pickle
+import re
 from dataclasses import replace
 
 import pytest
@@ -156,10 +157,12 @@ def test_may_be_set_at_any_time_and_given_at_construction(kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_anything_but_a_detach_is_refused(kind):
-    with pytest.raises(TypeError, match="detach must be a Detach or None, got float"):
-        getattr(bptt.nn, kind)(3, 5, detach=0.25)
+    for given, meant in ((0.5, 0.5), (True, 0.25), (2, 0.25)):
+        rule = f"detach must be a Detach or None, such as bptt.Detach(h={meant}), got {given} of type"
+        with pytest.raises(TypeError, match=re.escape(rule)):
+            getattr(bptt.nn, kind)(3, 5, detach=given)
     layer = getattr(bptt.nn, kind)(3, 5, detach=Detach(h=0.1))
-    with pytest.raises(TypeError, match="detach must be a Detach or None, got dict"):
+    with pytest.raises(TypeError, match=r"detach must be a Detach or None, .* of type dict"):
         layer.detach = {"h": 0.25}
     assert layer.detach == Detach(h=0.1)
 

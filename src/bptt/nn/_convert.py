@@ -21,7 +21,8 @@ def convert(model: Model, detach: Detach | None = None) -> Model:
     """Make every `torch.nn` LSTM, GRU and RNN in a model one of ours.
 
     The layers change their class in place: parameters, hooks, training flags, and references to them from
-    anywhere (lists, optimisers, a module used twice) all stay as they are.
+    anywhere (lists, optimisers, a module used twice) all stay as they are. Cells (`LSTMCell`, `GRUCell`,
+    `RNNCell`) are no layers and stay torch's: their loop over time is the model's own.
 
     Args:
         model: any module, possibly a recurrent layer itself. Layers that are ours already keep their own
@@ -35,17 +36,19 @@ def convert(model: Model, detach: Detach | None = None) -> Model:
         TypeError: if `detach` is neither a `Detach` nor None; if a layer is a subclass of torch's, a
             parametrized one included, or has a `forward` of its own: nobody can tell whether ours would do
             the same. Convert before parametrizing.
-        ValueError: if a layer cannot obey `detach`, or `detach` is given and there is nothing to convert.
+        ValueError: if a layer cannot obey `detach`, or if nothing is converted: `detach` would then be lost.
+            Without `detach` a model whose layers are ours already is as it should be.
 
         When it raises, the model is as it was.
     """
     found = _exact_layers(model, _OURS, "convert")
     for kind in (Recurrent, *(_OURS[type(layer)] for layer in found)):
         kind._check_detach(detach)
-    if detach is not None and not found:
+    if not found and (detach is not None or not _any(model, Recurrent)):
+        cells = ", only cells, which it leaves alone" if _any(model, nn.RNNCellBase) else ""
         raise ValueError(
-            f"detach must have a layer to act on: {type(model).__name__} holds no LSTM, GRU or RNN of "
-            f"torch.nn, got {detach}"
+            "convert must be given a model that holds an LSTM, GRU or RNN of torch.nn, "
+            f"got {type(model).__name__}, which has none{cells}"
         )
     for layer in found:
         vars(layer).pop("_flat_weights", None)
@@ -58,7 +61,7 @@ def restore(model: Model) -> Model:
     """Make every LSTM, GRU and RNN of ours in a model one of torch's again, without its `detach`.
 
     For what knows only torch's classes, such as `quantize_dynamic`. The layers change their class in place,
-    as for `convert`.
+    as for `convert`. A model without any of ours is as it should be, and no error.
 
     Args:
         model: any module, possibly a recurrent layer itself.
@@ -98,6 +101,10 @@ def _exact_layers(model: nn.Module, known: Collection[type[nn.RNNBase]], verb: s
         names = ", ".join(map(_public_name, known))
         raise TypeError(f"{verb} knows only layers that are exactly {names}, got: {'; '.join(problems)}")
     return found
+
+
+def _any(model: nn.Module, kind: type[nn.Module]) -> bool:
+    return any(isinstance(module, kind) for module in model.modules())
 
 
 def _public_name(kind: type[nn.Module]) -> str:

@@ -1,16 +1,12 @@
-from typing import Any
-
 import torch
-from torch import Tensor
-from torch.nn.utils.rnn import PackedSequence
 
 from .. import ops
 from ..detach import Detach
-from ._layers import Part, Recurrent, Run
-from ._paths import PathMap
+from ._layers import Part, Run
+from ._single_state import SingleState
 
 
-class GRU(Recurrent):
+class GRU(SingleState):
     r"""`torch.nn.GRU` with control of its gradient paths through time.
 
     The same arguments, weights, `state_dict`, outputs and errors; what differs is listed in the documentation
@@ -75,34 +71,6 @@ class GRU(Recurrent):
             dtype=dtype,
         )
         self.detach = detach
-
-    def forward(
-        self,
-        input: Tensor | PackedSequence,
-        hx: Tensor | None = None,
-        *,
-        lengths: Tensor | None = None,
-        keeps: PathMap | None = None,
-        taps: PathMap | None = None,
-    ) -> Any:
-        """Run the sequences through every layer.
-
-        Args:
-            input: as for `bptt.nn.LSTM`.
-            hx: `(L·D, B, H)`, without B for a single sequence; zeros if None.
-            lengths: as for `bptt.nn.LSTM`.
-            keeps: as for `bptt.nn.LSTM`; the keep of c acts on the carry `z_t ⊙ h_{t-1}` alone.
-            taps: as for `bptt.nn.LSTM`, of h only.
-
-        Returns:
-            `(y, h_n)`: y with D·H features, lying as the input does; h_n in the shape of hx.
-
-        Raises:
-            ValueError, RuntimeError, TypeError: as `torch.nn.GRU` does, and as `bptt.nn.LSTM` does for
-                lengths, keeps and taps.
-        """
-        y, state, _ = self._run(input, hx, lengths, keeps, taps)
-        return y, state
 
     def _recur(self, part: Part) -> Run:
         (h,) = part.states

@@ -10,7 +10,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from ..detach import Detach, Keeps
 from ._packing import Layout
-from ._paths import Key, PathMap, Taps, check_entries, check_keep_sizes, check_tap_sizes
+from ._paths import Key, PathMap, Taps, check_entries, check_keeps, check_taps
 
 
 class Weights(NamedTuple):
@@ -79,7 +79,11 @@ class Recurrent(nn.RNNBase):
     def _check_detach(cls, detach: Detach | None) -> None:
         """Raise if this kind of layer cannot obey `detach`."""
         if not isinstance(detach, Detach | None):
-            raise TypeError(f"detach must be a Detach or None, got {type(detach).__name__}")
+            given = detach if type(detach) in (int, float) and 0 < detach <= 1 else 0.25
+            raise TypeError(
+                f"detach must be a Detach or None, such as bptt.Detach(h={given}), got {detach!r} of type "
+                f"{type(detach).__name__}"
+            )
         if detach is not None and detach.c > 0 and "c" not in cls._keep_paths:
             raise ValueError(f"detach must have c = 0: {cls._kind} has no carry to block, got {detach}")
 
@@ -238,7 +242,7 @@ class Recurrent(nn.RNNBase):
         T, B = x.shape[:2]
         if given is not None:
             pairs = check_entries("keeps", given, layer=self._kind, keys=self._keys, paths=self._keep_paths)
-            check_keep_sizes(pairs, T, B)
+            check_keeps(pairs, T, B)
         elif self.training and self._detach is not None and self._detach.active:
             detach = self._detach
             drawn = self._draw(detach, (T, B), generator=None, like=x)
@@ -256,7 +260,7 @@ class Recurrent(nn.RNNBase):
             return {}
         pairs = check_entries("taps", given, layer=self._kind, keys=self._keys, paths=self._tap_paths)
         T, B = x.shape[:2]
-        check_tap_sizes(pairs, T, B, P=self.proj_size or self.hidden_size, H=self.hidden_size)
+        check_taps(pairs, T, B, P=self.proj_size or self.hidden_size, H=self.hidden_size)
         return {key: Taps(*map(layout.open_columns, pair)) for key, pair in pairs.items()}
 
 

@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from .. import ops
+
 Key = tuple[int, int]
 Pair = tuple[Tensor | None, Tensor | None]
 PathMap = Mapping[Key, Tensor | Pair]
@@ -60,27 +62,21 @@ def check_entries(
     return pairs
 
 
-def check_keep_sizes(pairs: Mapping[Key, Pair], T: int, B: int) -> None:
-    """Refuse a keep that is neither `(T,)` nor `(T, B)`, by its key."""
+def check_keeps(pairs: Mapping[Key, Pair], T: int, B: int) -> None:
+    """Refuse by its key a keep that the op would refuse."""
     for key, pair in pairs.items():
         for path, keep in zip("hc", pair, strict=True):
-            if keep is not None and keep.shape not in ((T,), (T, B)):
-                raise ValueError(
-                    f"keeps[{key}].{path} must have shape (T,) or (T, B) = ({T},) or ({T}, {B}), "
-                    f"got {tuple(keep.shape)}"
-                )
+            if keep is not None:
+                ops.check_keep(f"keeps[{key}].{path}", keep, T, B)
 
 
-def check_tap_sizes(pairs: Mapping[Key, Pair], T: int, B: int, *, P: int, H: int) -> None:
-    """Refuse a tap that is not `(T, B, P)` for h or `(T, B, H)` for c, by its key."""
+def check_taps(pairs: Mapping[Key, Pair], T: int, B: int, *, P: int, H: int) -> None:
+    """Refuse by its key a tap that is not `(T, B, P)` for h or `(T, B, H)` for c."""
     widths = (("h", "H" if P == H else "P", P), ("c", "H", H))
     for key, pair in pairs.items():
         for (path, letter, width), tap in zip(widths, pair, strict=True):
-            if tap is not None and tap.shape != (T, B, width):
-                raise ValueError(
-                    f"taps[{key}].{path} must have shape (T, B, {letter}) = {(T, B, width)}, "
-                    f"got {tuple(tap.shape)}"
-                )
+            if tap is not None:
+                ops.check_tap(f"taps[{key}].{path}", tap, (T, B, width), letter)
 
 
 def _described(entry: Any) -> str:

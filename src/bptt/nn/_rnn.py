@@ -1,16 +1,12 @@
-from typing import Any
-
 import torch
-from torch import Tensor
-from torch.nn.utils.rnn import PackedSequence
 
 from .. import ops
 from ..detach import Detach
-from ._layers import Part, Recurrent, Run
-from ._paths import PathMap
+from ._layers import Part, Run
+from ._single_state import SingleState
 
 
-class RNN(Recurrent):
+class RNN(SingleState):
     r"""`torch.nn.RNN` with control of its gradient path through time.
 
     The same arguments, weights, `state_dict`, outputs and errors; what differs is listed in the documentation
@@ -82,34 +78,6 @@ class RNN(Recurrent):
         )
         self.nonlinearity = nonlinearity
         self.detach = detach
-
-    def forward(
-        self,
-        input: Tensor | PackedSequence,
-        hx: Tensor | None = None,
-        *,
-        lengths: Tensor | None = None,
-        keeps: PathMap | None = None,
-        taps: PathMap | None = None,
-    ) -> Any:
-        """Run the sequences through every layer.
-
-        Args:
-            input: as for `bptt.nn.LSTM`.
-            hx: `(L·D, B, H)`, without B for a single sequence; zeros if None.
-            lengths: as for `bptt.nn.LSTM`.
-            keeps: as for `bptt.nn.LSTM`, of h only.
-            taps: as for `bptt.nn.LSTM`, of h only.
-
-        Returns:
-            `(y, h_n)`: y with D·H features, lying as the input does; h_n in the shape of hx.
-
-        Raises:
-            ValueError, RuntimeError, TypeError: as `torch.nn.RNN` does, and as `bptt.nn.LSTM` does for
-                lengths, keeps and taps.
-        """
-        y, state, _ = self._run(input, hx, lengths, keeps, taps)
-        return y, state
 
     def _recur(self, part: Part) -> Run:
         (h,) = part.states

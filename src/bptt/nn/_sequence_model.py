@@ -4,6 +4,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from .. import ops
 from ._layers import Recurrent
 
 Readout = Literal["each", "last", "mean", "max"]
@@ -82,10 +83,10 @@ class SequenceModel(nn.Module):
             raise ValueError(f"x must have shape (T, B) or (T, B, I), got {tuple(x.shape)}")
         valid = None
         if lengths is not None:
-            valid = self._valid(x, lengths)
-            lengths = (
-                lengths.long()
-            )  # torch indexes by some integer dtypes as by masks, and by others not at all
+            T, B = x.shape[:2]
+            lengths = ops.check_lengths(lengths, T, B)
+            self._check_takes_lengths()
+            valid = torch.arange(T, device=x.device)[:, None] < lengths.to(x.device)
             x = torch.where(valid.view(*valid.shape, *(1,) * (x.dim() - 2)), x, 0)
         if self.embed is not None:
             x = self.embed(x)
@@ -100,29 +101,15 @@ class SequenceModel(nn.Module):
     def extra_repr(self) -> str:
         return f"readout={self.readout!r}"
 
-    def _valid(self, x: Tensor, lengths: Tensor) -> Tensor:
-        """`(T, B)`: which steps the sequences have."""
-        T, B = x.shape[:2]
-        if not isinstance(lengths, Tensor):
-            raise TypeError(f"lengths must be a tensor, got {type(lengths).__name__}")
-        if lengths.is_floating_point() or lengths.dtype == torch.bool:
-            raise TypeError(f"lengths must have an integer dtype, got {lengths.dtype}")
-        if lengths.shape != (B,):
-            raise ValueError(f"lengths must have shape (B,) = ({B},), got {tuple(lengths.shape)}")
-        if not isinstance(self.core, Recurrent):  # ours check the values themselves
-            if "lengths" not in signature(self.core.forward).parameters:
-                hint = " (bptt.nn.convert gives it lengths)" if isinstance(self.core, nn.RNNBase) else ""
-                raise TypeError(
-                    "lengths must be None for a core whose forward takes none, "
-                    f"got {type(self.core).__name__}{hint}"
-                )
-            lengths = lengths.long()
-            if B and not (lengths.min() >= 1 and lengths.max() <= T):
-                raise ValueError(
-                    f"lengths must satisfy 1 <= length <= T = {T}, got values from "
-                    f"{int(lengths.min())} to {int(lengths.max())}"
-                )
-        return torch.arange(T, device=x.device)[:, None] < lengths.to(x.device).long()
+    def _check_takes_lengths(self) -> None:
+        if isinstance(self.core, Recurrent):
+            return
+        if "lengths" not in signature(self.core.forward).parameters:
+            hint = " (bptt.nn.convert gives it lengths)" if isinstance(self.core, nn.RNNBase) else ""
+            raise TypeError(
+                "lengths must be None for a core whose forward takes none, "
+                f"got {type(self.core).__name__}{hint}"
+            )
 
     def _pooled(self, y: Tensor, lengths: Tensor | None, valid: Tensor | None) -> Tensor:
         if lengths is None or valid is None:

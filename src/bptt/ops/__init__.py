@@ -1,5 +1,8 @@
 """Whole-sequence recurrences with control of their gradient paths."""
 
+from ._check import check_keep as check_keep
+from ._check import check_lengths as check_lengths
+from ._check import check_tap as check_tap
 from ._dispatch import Backend as Backend
 from ._dispatch import Call as Call
 from ._dispatch import Explanation as Explanation

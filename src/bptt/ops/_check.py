@@ -19,13 +19,74 @@ def prepare(op: str, arguments: Mapping[str, Any]) -> Call:
     _check_dtypes(a)
     _check_devices(a)
     T, B, H = _check_shapes(op, a)
-    a["lengths"] = _checked_lengths(a["lengths"], T, B)
+    if a["lengths"] is not None:
+        a["lengths"] = check_lengths(a["lengths"], T, B)
     for name in ("h_keep", "c_keep"):
-        _check_keep(name, a.get(name), T, B)
+        if a.get(name) is not None:
+            check_keep(name, a[name], T, B)
     P = H if a.get("w_hr") is None else a["w_hr"].shape[0]
     for name, width in (("h_tap", P), ("c_tap", H)):
-        _check_tap(name, a.get(name), (T, B, width), "P" if width != H else "H")
+        if a.get(name) is not None:
+            check_tap(name, a[name], (T, B, width), "P" if width != H else "H")
     return Call(op, a)
+
+
+def check_lengths(lengths: Any, T: int, B: int) -> Tensor:
+    """The lengths of B sequences of at most T steps, as int64.
+
+    Raises:
+        TypeError: if they are no tensor of integers.
+        ValueError: if they are not (B,), or one is outside 1 ≤ length ≤ T. The values are looked at on the
+            CPU only, and not in compiled graphs or transforms.
+    """
+    if not isinstance(lengths, Tensor):
+        raise TypeError(f"lengths must be a tensor, got {type(lengths).__name__}")
+    if lengths.is_floating_point() or lengths.is_complex() or lengths.dtype == torch.bool:
+        raise TypeError(f"lengths must have an integer dtype, got {lengths.dtype}")
+    if lengths.shape != (B,):
+        raise ValueError(f"lengths must have shape (B,) = ({B},), got {tuple(lengths.shape)}")
+    lengths = lengths.long()
+    if has_values(lengths) and B and not (lengths.min() >= 1 and lengths.max() <= T):
+        raise ValueError(
+            f"lengths must satisfy 1 <= length <= T = {T}, got values from "
+            f"{int(lengths.min())} to {int(lengths.max())}"
+        )
+    return lengths
+
+
+def check_keep(name: str, keep: Tensor, T: int, B: int) -> None:
+    """Refuse what cannot scale the gradient of T steps of B sequences, calling it `name`.
+
+    Raises:
+        TypeError: if its dtype is neither floating nor bool.
+        ValueError: if it is neither (T,) nor (T, B), requires a gradient, or holds values outside [0, 1]. The
+            values are looked at on the CPU only, and not in compiled graphs or transforms.
+    """
+    if keep.shape not in ((T,), (T, B)):
+        raise ValueError(
+            f"{name} must have shape (T,) or (T, B) = ({T},) or ({T}, {B}), got {tuple(keep.shape)}"
+        )
+    if not (keep.is_floating_point() or keep.dtype == torch.bool):
+        raise TypeError(f"{name} must have a floating dtype or bool, got {keep.dtype}")
+    if keep.requires_grad:
+        raise ValueError(f"{name} must not require a gradient: it scales gradients, got requires_grad=True")
+    if has_values(keep) and keep.numel():
+        least, most = keep.aminmax()
+        if not (least >= 0 and most <= 1):
+            raise ValueError(f"{name} must be in [0, 1], got values from {least:g} to {most:g}")
+
+
+def check_tap(name: str, tap: Tensor, shape: tuple[int, int, int], letter: str) -> None:
+    """Refuse what cannot be added to a state of `shape` (T, B, letter), calling it `name`.
+
+    Raises:
+        TypeError: if its dtype is not floating.
+        ValueError: if it has another shape.
+    """
+    if tap.shape != shape:
+        raise ValueError(f"{name} must have shape (T, B, {letter}) = {shape}, got {tuple(tap.shape)}")
+    if not tap.is_floating_point():
+        raise TypeError(f"{name} must have a floating dtype, got {tap.dtype}")
 
 
 def states(a: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -136,45 +197,3 @@ def _check_shapes(op: str, a: Mapping[str, Any]) -> tuple[int, int, int]:
         if tensor is not None and tensor.shape != shape:
             raise ValueError(f"{name} must have shape {letters} = {shape}, got {tuple(tensor.shape)}")
     return T, B, H
-
-
-def _checked_lengths(lengths: Tensor | None, T: int, B: int) -> Tensor | None:
-    if lengths is None:
-        return None
-    if lengths.is_floating_point() or lengths.is_complex() or lengths.dtype == torch.bool:
-        raise TypeError(f"lengths must have an integer dtype, got {lengths.dtype}")
-    if lengths.shape != (B,):
-        raise ValueError(f"lengths must have shape (B,) = ({B},), got {tuple(lengths.shape)}")
-    lengths = lengths.long()
-    if has_values(lengths) and B and not (lengths.min() >= 1 and lengths.max() <= T):
-        raise ValueError(
-            f"lengths must satisfy 1 <= length <= T = {T}, got values from "
-            f"{int(lengths.min())} to {int(lengths.max())}"
-        )
-    return lengths
-
-
-def _check_keep(name: str, keep: Tensor | None, T: int, B: int) -> None:
-    if keep is None:
-        return
-    if keep.shape not in ((T,), (T, B)):
-        raise ValueError(
-            f"{name} must have shape (T,) or (T, B) = ({T},) or ({T}, {B}), got {tuple(keep.shape)}"
-        )
-    if not (keep.is_floating_point() or keep.dtype == torch.bool):
-        raise TypeError(f"{name} must have a floating dtype or bool, got {keep.dtype}")
-    if keep.requires_grad:
-        raise ValueError(f"{name} must not require a gradient: it scales gradients, got requires_grad=True")
-    if has_values(keep) and keep.numel():
-        least, most = keep.aminmax()
-        if not (least >= 0 and most <= 1):
-            raise ValueError(f"{name} must be in [0, 1], got values from {least:g} to {most:g}")
-
-
-def _check_tap(name: str, tap: Tensor | None, shape: tuple[int, int, int], letter: str) -> None:
-    if tap is None:
-        return
-    if tap.shape != shape:
-        raise ValueError(f"{name} must have shape (T, B, {letter}) = {shape}, got {tuple(tap.shape)}")
-    if not tap.is_floating_point():
-        raise TypeError(f"{name} must have a floating dtype, got {tap.dtype}")
