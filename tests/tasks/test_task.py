@@ -1,6 +1,7 @@
 """What every task promises: pure orders and batches, a hash that sees all its data, honest descriptions."""
 
 import json
+import re
 from collections.abc import Callable
 
 import pytest
@@ -219,9 +220,25 @@ def test_a_split_that_is_not_there_is_named() -> None:
 
 
 def test_an_index_out_of_range_is_an_error(task: tasks.Task) -> None:
-    for index in (task.sizes["train"], -1):
-        with pytest.raises(IndexError):
-            task.batch("train", torch.tensor([index]))
+    size = task.sizes["train"]
+    for indices, got in ([0, size], f"0 to {size}"), ([-1, 2], "-1 to 2"):
+        rule = f"{task.name}: indices must satisfy 0 <= index < {size}, the size of 'train', "
+        with pytest.raises(IndexError, match=re.escape(f"{rule}got values from {got}")):
+            task.batch("train", torch.tensor(indices))
+
+
+def test_indices_of_another_kind_are_refused(task: tasks.Task) -> None:
+    for indices, got in (
+        (torch.tensor([0.0]), "torch.float32"),
+        (torch.tensor([True]), "torch.bool"),
+        ([0], "list"),
+    ):
+        with pytest.raises(TypeError, match=f"indices must be a tensor of int64 or int32, got {got}"):
+            task.batch("train", indices)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"indices must have shape \(B,\), got \(1, 2\)"):
+        task.batch("train", torch.tensor([[0, 1]]))
+    x = task.batch("train", torch.tensor([2, 0], dtype=torch.int32)).x
+    assert torch.equal(x, task.batch("train", torch.tensor([2, 0])).x)
 
 
 def test_bad_orders_are_refused(task: tasks.Task) -> None:
@@ -229,6 +246,8 @@ def test_bad_orders_are_refused(task: tasks.Task) -> None:
         ValueError, match=r"epoch must .* got -1; batch_size must .* got 0; seed must .* got 1.5"
     ):
         task.train_indices(-1, 0, 1.5)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="epoch must be a whole number ≥ 0 and < 4294967296, got 4294967296"):
+        task.train_indices(2**32, 1, 0)
     for ask in (task.iterations, lambda size: task.batches("valid", size)):
         with pytest.raises(ValueError, match="batch_size must be a whole number ≥ 1, got 0"):
             ask(0)

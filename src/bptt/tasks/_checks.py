@@ -1,13 +1,15 @@
 """Checks of a task's arguments: each returns what is wrong, or None, so that all are told at once."""
 
 from collections.abc import Iterable
+from math import inf
 
 
-def whole(name: str, value: object, least: int) -> str | None:
-    """What is wrong with `value` as a whole number of at least `least`."""
-    if isinstance(value, int) and not isinstance(value, bool) and value >= least:
+def whole(name: str, value: object, least: int, below: float = inf) -> str | None:
+    """What is wrong with `value` as a whole number of at least `least` and less than `below`."""
+    if isinstance(value, int) and not isinstance(value, bool) and least <= value < below:
         return None
-    return f"{name} must be a whole number ≥ {least}, got {value!r}"
+    also = "" if below == inf else f" and < {below}"
+    return f"{name} must be a whole number ≥ {least}{also}, got {value!r}"
 
 
 def flag(name: str, value: object) -> str | None:

@@ -166,11 +166,12 @@ class Task(ABC):
             The batch, time-major.
 
         Raises:
-            ValueError: if the split is absent.
+            TypeError: if indices is no tensor of whole numbers.
+            ValueError: if the split is absent, or indices is not (B,).
             IndexError: if an index is out of range (on a GPU: torch's own device error).
         """
         self._check_split(split)
-        return self._batch(split, indices.to(self.device))
+        return self._batch(split, self._checked(indices, split))
 
     @abstractmethod
     def _batch(self, split: str, indices: Tensor) -> Batch:
@@ -214,10 +215,26 @@ class Task(ABC):
         if split not in self.sizes:
             raise ValueError(f"{self.name}: split must be one of {', '.join(self.sizes)}, got {split!r}")
 
+    def _checked(self, indices: Tensor, split: str) -> Tensor:
+        if not isinstance(indices, Tensor) or indices.dtype not in (torch.int32, torch.int64):
+            got = str(indices.dtype) if isinstance(indices, Tensor) else type(indices).__name__
+            raise TypeError(f"{self.name}: indices must be a tensor of int64 or int32, got {got}")
+        if indices.dim() != 1:
+            raise ValueError(f"{self.name}: indices must have shape (B,), got {tuple(indices.shape)}")
+        size, indices = self.sizes[split], indices.to(self.device)
+        if indices.device.type == "cpu" and len(indices):  # a GPU would have to be waited for
+            least, most = (int(index) for index in indices.aminmax())
+            if not 0 <= least <= most < size:
+                raise IndexError(
+                    f"{self.name}: indices must satisfy 0 <= index < {size}, the size of {split!r}, "
+                    f"got values from {least} to {most}"
+                )
+        return indices
+
     def _check_order(self, epoch: int, batch_size: int, seed: int) -> None:
         refuse(
             self.name,
-            whole("epoch", epoch, 0),
+            whole("epoch", epoch, 0, below=2**32),
             whole("batch_size", batch_size, 1),
             whole("seed", seed, 0),
         )

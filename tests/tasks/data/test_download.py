@@ -2,6 +2,7 @@
 
 import hashlib
 import socket
+import threading
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,26 @@ def test_after_a_cut_the_next_address_continues(server, path: Path) -> None:
     data.download([server.url("a"), server.url("b")], path, verify=verify)
     assert path.read_bytes() == CONTENT
     assert server.log == [("a", None, 100_000), ("b", "bytes=100000-", 412_000)]
+
+
+def test_a_second_download_waits_for_the_first_and_takes_its_file(server, path: Path) -> None:
+    server.files["file.bin"] = CONTENT
+    others: list[Path] = []
+    other = threading.Thread(
+        target=lambda: others.append(data.download([server.url("file.bin")], path, verify=verify))
+    )
+
+    def progress(_name: str, done: int, _total: int | None) -> None:
+        if not done:
+            other.start()
+            other.join(0.5)
+
+    data.download([server.url("file.bin")], path, verify=verify, progress=progress)
+    other.join()
+    assert others == [path]
+    assert path.read_bytes() == CONTENT
+    assert [entry.name for entry in path.parent.iterdir()] == ["file.bin"]
+    assert server.log == [("file.bin", None, len(CONTENT))]
 
 
 def test_a_server_without_ranges_starts_over(server, path: Path) -> None:

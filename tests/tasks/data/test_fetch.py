@@ -78,9 +78,12 @@ def test_without_addresses_the_known_mirrors_are_asked_in_order(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with pytest.raises(data.DownloadError) as caught:
         data.fetch("mnist")
-    _, first, second = str(caught.value).splitlines()
+    _, first, second, by_hand = str(caught.value).splitlines()
     assert first.startswith("  https://ossci-datasets.s3.amazonaws.com/mnist/train-images-idx3-ubyte.gz: ")
     assert second.startswith(
         "  https://storage.googleapis.com/cvdf-datasets/mnist/train-images-idx3-ubyte.gz: "
     )
-    assert list((tmp_path / "bptt" / "mnist").iterdir()) == []
+    folder = tmp_path / "bptt" / "mnist"
+    assert "train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte" in by_hand
+    assert f"put into {folder}; `bptt data check {folder}`" in by_hand
+    assert list(folder.iterdir()) == []

@@ -57,7 +57,9 @@ def test_the_order_of_places(home: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_a_folder_that_was_named_is_the_only_one(home: Path) -> None:
     lay(home / "cache/bptt/mnist")
-    with pytest.raises(FileNotFoundError, match="looked in /nowhere/at/all; `bptt data fetch mnist`"):
+    with pytest.raises(
+        FileNotFoundError, match=r"looked in /nowhere/at/all \(no such folder\); `bptt data fetch mnist`"
+    ):
         data.find("mnist", "/nowhere/at/all")
 
 

@@ -15,3 +15,4 @@ from ._idx import read_images as read_images
 from ._idx import read_labels as read_labels
 from ._mnist import MNIST as MNIST
 from ._mnist import load_mnist as load_mnist
+from ._sets import names as names

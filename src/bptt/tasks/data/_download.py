@@ -1,5 +1,6 @@
 """A download that resumes, tries one address after another, and leaves a file only once it is verified."""
 
+import fcntl
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -36,7 +37,8 @@ def download(
 
     Bytes gather in `<path>.part`, which stays when a connection is cut and is continued by the next address
     or the next call (HTTP Range; a server that knows no ranges starts it over). The file gets its name once
-    it is complete and `verify` has passed it.
+    it is complete and `verify` has passed it. A second call for the same path, of another process too, waits
+    for the first and takes what that brought.
 
     Args:
         urls: http or https addresses of the same file, tried in order.
@@ -64,19 +66,39 @@ def download(
         if progress is not None:
             progress(path.name, done, total)
 
+    there_before = path.exists()
     failures: list[str] = []
-    for url in urls:
-        try:
-            _complete(url, part, verify, report, timeout)
-        except (_AddressError, DataError) as error:
-            failures.append(f"{url}: {error}")
-        else:
-            part.replace(path)
+    with _alone(part):
+        if path.exists() and not there_before:
+            verify(path)
             return path
-    kept = (
-        f"\n  {_size(part)} bytes are kept in {part}; the next call continues there" if part.exists() else ""
-    )
-    raise DownloadError("\n  ".join([f"{path.name} could not be downloaded", *failures]) + kept)
+        for url in urls:
+            try:
+                _complete(url, part, verify, report, timeout)
+            except (_AddressError, DataError) as error:
+                failures.append(f"{url}: {error}")
+            else:
+                part.replace(path)
+                return path
+        if _size(part):
+            failures.append(f"{_size(part)} bytes are kept in {part}; the next call continues there")
+    raise DownloadError("\n  ".join([f"{path.name} could not be downloaded", *failures]))
+
+
+@contextmanager
+def _alone(part: Path) -> Iterator[None]:
+    """Hold `part`, made if need be, until it is complete or given up; another process waits meanwhile."""
+    while True:
+        with part.open("ab") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if not (part.exists() and os.path.samestat(os.fstat(file.fileno()), part.stat())):
+                continue  # Whoever held it has given it its name, or removed it.
+            try:
+                yield
+            finally:
+                if part.exists() and not _size(part):
+                    part.unlink()
+            return
 
 
 def _complete(
@@ -93,7 +115,7 @@ def _complete(
         try:
             verify(part)
         except DataError:
-            part.unlink()
+            os.truncate(part, 0)
             if not resumed:
                 raise
         else:

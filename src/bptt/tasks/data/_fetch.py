@@ -1,14 +1,15 @@
 """Downloading a data set, only when asked."""
 
+import shlex
 from collections.abc import Sequence
 from functools import partial
 from os import PathLike
 from pathlib import Path
 
-from ._download import Progress, download
+from ._download import DownloadError, Progress, download
 from ._find import cache
 from ._idx import DataError
-from ._sets import File, data_set
+from ._sets import DataSet, File, data_set
 from ._verify import verify
 
 
@@ -38,7 +39,8 @@ def fetch(
         ValueError: if there is no such data set, or an address is neither http nor https.
         DataError: if an uncompressed file is there and is damaged or another: it would be read before the
             download, and is not ours to remove.
-        DownloadError: if every address fails for a file; says which and why. A later call continues.
+        DownloadError: if every address fails for a file; says which and why, and what to do by hand. A later
+            call continues.
         OSError: if a file cannot be written.
     """
     known = data_set(name)
@@ -51,8 +53,20 @@ def fetch(
             addresses = [
                 f"{url.rstrip('/')}/{packed.name}" for url in (known.mirrors if urls is None else urls)
             ]
-            download(addresses, packed, verify=partial(verify, expected), progress=progress, timeout=timeout)
+            try:
+                download(
+                    addresses, packed, verify=partial(verify, expected), progress=progress, timeout=timeout
+                )
+            except DownloadError as error:
+                raise DownloadError(f"{error}\n{_by_hand(known, folder)}") from error
     return folder
+
+
+def _by_hand(known: DataSet, folder: Path) -> str:
+    return (
+        f"try again later, or bring {', '.join(known.files)} (each may end in .gz) from elsewhere, "
+        f"put into {folder}; `bptt data check {shlex.quote(str(folder))}` then says whether they are right"
+    )
 
 
 def _sound(known: File, path: Path) -> bool:

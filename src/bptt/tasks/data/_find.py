@@ -56,7 +56,7 @@ def find(name: str, data: str | PathLike[str] | None = None) -> dict[str, Path]:
                 return found
             if found:
                 partial += f"; {folder} lacks {', '.join(file for file in known.files if file not in found)}"
-    looked = ", ".join(map(str, roots(data)))
+    looked = ", ".join(f"{root}{'' if root.is_dir() else ' (no such folder)'}" for root in roots(data))
     raise FileNotFoundError(
         f"{name} must be in the folder given as data, else in $BPTT_DATA or the cache, as "
         f"{', '.join(known.files)} (each may end in .gz); looked in {looked}{partial}; "

@@ -59,6 +59,11 @@ SETS = {
 }
 
 
+def names() -> list[str]:
+    """The names of the data sets that can be found, checked and fetched."""
+    return sorted(SETS)
+
+
 def data_set(name: str) -> DataSet:
     """The data set `name`.
 
