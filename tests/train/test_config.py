@@ -1,26 +1,29 @@
 """A config is right as a whole, or refused with every problem named."""
 
+import os
+
 import pytest
 import torch
+from helpers import runs
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bptt.train import Config, ConfigError
 
 WRONG = {
-    "epochs": [0, -1, 2.0, True, "3", None],
+    "epochs": [0, -1, 2.0, True, "3", None, 2**31],
     "seed": [-1, 2**63, 1.5, None],
-    "batch_size": [0, 2.5],
+    "batch_size": [0, 2.5, 2**31, 2**70],
     "optimizer": ["Adam", "lbfgs", None],
-    "lr": [0, -1e-3, float("nan"), float("inf"), "0.1", True],
-    "weight_decay": [-0.1, float("nan")],
+    "lr": [0, -1e-3, float("nan"), float("inf"), "0.1", True, 2e37, 10**400],
+    "weight_decay": [-0.1, float("nan"), 1e300],
     "momentum": [-0.1, 1.0],
-    "clip_norm": [0, -1.0, "None", None, float("inf"), float("nan")],
-    "anneal_epochs": [-1, 0.5, 10, 11],
+    "clip_norm": [0, -1.0, "None", None, float("inf"), float("nan"), 1e39],
+    "anneal_epochs": [-1, 0.5, 10, 11, 2**64],
     "solved_at": [0, 1.1, 99, "never"],
-    "eval_batch_size": [0],
+    "eval_batch_size": [0, 2**31],
     "precision": ["float16", torch.float32],
-    "threads": [0, 1.0],
+    "threads": [0, 1.0, True, (os.cpu_count() or 1) + 1, 2**40],
     "backend": ["cuda", None],
     "checkpoint_seconds": [-1, float("nan")],
 }
@@ -36,12 +39,14 @@ def test_a_wrong_value_is_refused_with_field_and_value(field, value):
 
 
 def test_all_problems_are_named_at_once():
-    with pytest.raises(ValueError, match=r"epochs must be an integer ≥ 1, got 0\nlr must be") as caught:
+    with pytest.raises(
+        ValueError, match=r"epochs must be an integer, 1 ≤ … < 2\*\*31, got 0\nlr must be"
+    ) as caught:
         Config(epochs=0, seed=1, lr=-1.0, clip_norm="nine")
     assert str(caught.value).splitlines() == [
-        "epochs must be an integer ≥ 1, got 0",
-        "lr must be a finite number > 0, got -1.0",
-        "clip_norm must be a finite number > 0, or \"none\", got 'nine'",
+        "epochs must be an integer, 1 ≤ … < 2**31, got 0",
+        "lr must be a finite number > 0 and ≤ 1e37, got -1.0",
+        "clip_norm must be a finite number > 0 and ≤ 1e37, or \"none\", got 'nine'",
     ]
 
 
@@ -55,9 +60,9 @@ def test_settings_that_contradict_each_other_are_refused_together():
 
 
 @given(
-    epochs=st.integers(2, 10**6),
+    epochs=st.integers(2, 2**31 - 1),
     seed=st.integers(0, 2**63 - 1),
-    lr=st.floats(min_value=0, exclude_min=True, allow_infinity=False),
+    lr=st.floats(0, 1e37, exclude_min=True),
     clip_norm=st.just("none") | st.integers(1, 100) | st.floats(1e-9, 1e9),
     solved_at=st.just("none") | st.floats(0, 1, exclude_min=True),
     anneal_epochs=st.integers(0, 1),
@@ -75,3 +80,20 @@ def test_whole_numbers_stand_for_real_ones():
 def test_precision_names_a_dtype():
     assert Config(epochs=1, seed=0).dtype is torch.float32
     assert Config(epochs=1, seed=0, precision="float64").dtype is torch.float64
+
+
+def test_threads_are_at_most_those_of_the_machine_and_the_error_says_how_many():
+    most = os.cpu_count() or 1
+    with pytest.raises(
+        ValueError, match=f"threads must be an integer from 1 to the {most} processors"
+    ) as caught:
+        Config(epochs=1, seed=0, threads=most + 1)
+    assert str(caught.value).endswith(f"got {most + 1}")
+    assert Config(epochs=1, seed=0, threads=most).threads == most
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "rmsprop", "sgd"])
+def test_the_largest_values_that_are_accepted_end_a_run_in_words_and_not_in_an_exception(tmp_path, optimizer):
+    largest = {"lr": 1e37, "weight_decay": 1e37, "clip_norm": 1e37, "eval_batch_size": 2**31 - 1}
+    outcome = runs.fit(tmp_path, optimizer=optimizer, batch_size=2**31 - 1, seed=2**63 - 1, **largest)
+    assert outcome.status.startswith("non-finite")

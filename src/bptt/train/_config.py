@@ -1,8 +1,9 @@
 """How a run is trained, validated as a whole."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from math import inf, isfinite
+from sys import float_info
 from typing import Any, Literal, get_args
 
 import torch
@@ -43,10 +44,12 @@ class Config:
         solved_at: stop after the epoch whose validation accuracy reaches this; `"none"` never.
         eval_batch_size: sequences per batch in evaluation.
         precision: dtype of the weights and of everything computed from them.
-        threads: torch's threads during the run; the number before it is restored.
+        threads: torch's threads during the run, at most the machine's processors; the number before it is
+            restored.
         backend: of the recurrences, a name in `bptt.ops.backends()`; `"auto"` takes the fastest.
         checkpoint_seconds: a checkpoint is written after every epoch, and within an epoch whenever the last
-            one is older than this. Changes no result.
+            one is older than this. Changes no result, and may differ when a run is resumed; but where it
+            stands in a run's spec it belongs to the spec's hash like every other value.
 
     Raises:
         ConfigError: a `ValueError` that names every field that breaks its rule, the rule and the value.
@@ -100,15 +103,24 @@ class Config:
 
 Rule = tuple[str, Callable[[Any], bool]]
 
+_LARGEST = 1e37  # Adam's first step multiplies lr by 10, and float32 must still hold that
 
-def _integer(low: int, high: float = inf) -> Rule:
-    rule = f"an integer ≥ {low}" if high == inf else f"an integer, {low} ≤ … < 2**63"
-    return rule, lambda n: isinstance(n, int) and not isinstance(n, bool) and low <= n < high
+
+def _integer(low: int, bits: int = 31) -> Rule:
+    rule = f"an integer, {low} ≤ … < 2**{bits}"
+    return rule, lambda n: isinstance(n, int) and not isinstance(n, bool) and low <= n < 2**bits
+
+
+def _threads() -> Rule:
+    most = os.cpu_count() or 1
+    rule = f"an integer from 1 to the {most} processors of this machine"
+    return rule, lambda n: isinstance(n, int) and not isinstance(n, bool) and 1 <= n <= most
 
 
 def _number(words: str, holds: Callable[[float], bool]) -> Rule:
     def check(x: Any) -> bool:
-        return isinstance(x, int | float) and not isinstance(x, bool) and isfinite(x) and holds(x)
+        real = isinstance(x, int | float) and not isinstance(x, bool)
+        return real and abs(x) <= float_info.max and holds(x)
 
     return f"a finite number {words}", check
 
@@ -123,11 +135,11 @@ def _one_of(*choices: str) -> Rule:
 
 
 def _rules() -> dict[str, Rule]:
-    positive = _number("> 0", lambda x: x > 0)
-    not_negative = _number("≥ 0", lambda x: x >= 0)
+    positive = _number("> 0 and ≤ 1e37", lambda x: 0 < x <= _LARGEST)
+    not_negative = _number("≥ 0 and ≤ 1e37", lambda x: 0 <= x <= _LARGEST)
     return {
         "epochs": _integer(1),
-        "seed": _integer(0, 2**63),
+        "seed": _integer(0, bits=63),
         "batch_size": _integer(1),
         "optimizer": _one_of(*get_args(Optimizer)),
         "lr": positive,
@@ -138,7 +150,7 @@ def _rules() -> dict[str, Rule]:
         "solved_at": _or_none(_number("in (0, 1]", lambda x: 0 < x <= 1)),
         "eval_batch_size": _integer(1),
         "precision": _one_of(*get_args(Precision)),
-        "threads": _integer(1),
+        "threads": _threads(),
         "backend": _one_of("auto", *(name for name, _ in ops.backends())),
-        "checkpoint_seconds": not_negative,
+        "checkpoint_seconds": _number("≥ 0", lambda x: x >= 0),
     }
