@@ -61,35 +61,24 @@ def test_a_completed_run(tmp_path):
     ],
 )
 def test_the_best_epoch_by_validation_is_kept_and_of_equals_the_earlier(tmp_path, key, values, best):
-    outcome = runs.fit(tmp_path, task=scripted_validation(values, key), eval_batch_size=10)
-    assert outcome.best["epoch"] == best
-    assert outcome.best["valid"][key] == values[best - 1]
-
-    alone = tmp_path / "only the epochs up to the best"
-    model = runs.build()
-    runs.fit(
-        alone, task=scripted_validation(values[:best], key), model=model, eval_batch_size=10, epochs=best,
-        anneal_epochs=0, detach=None,
-    )  # fmt: skip
-    last = safetensors.torch.load_file(tmp_path / "weights.safetensors")
-    assert set(last) == set(model.state_dict())
-
-
-def test_the_best_weights_are_those_of_the_best_epoch(tmp_path):
-    seen = []
-    model = runs.build()
+    model, of_epoch = runs.build(), []
 
     def remember(progress):
-        if progress.metrics is not None and len(seen) < progress.metrics["epoch"]:
-            seen.append({name: value.clone() for name, value in model.state_dict().items()})
+        if progress.metrics is not None and len(of_epoch) < progress.metrics["epoch"]:
+            of_epoch.append({name: value.clone() for name, value in model.state_dict().items()})
 
-    runs.fit(
-        tmp_path, model=model, task=scripted_validation([0.2, 0.7, 0.5]), eval_batch_size=10, observe=remember
+    outcome = runs.fit(
+        tmp_path, model=model, task=scripted_validation(values, key), eval_batch_size=10, observe=remember
     )
-    kept = safetensors.torch.load_file(tmp_path / "weights.safetensors")
-    assert all(torch.equal(kept[name], seen[1][name]) for name in kept)
-    assert all(torch.equal(kept[name], value) for name, value in model.state_dict().items())
-    assert any(not torch.equal(kept[name], seen[2][name]) for name in kept)
+    assert outcome.best["epoch"] == best
+    assert outcome.best["valid"][key] == values[best - 1]
+    exported = safetensors.torch.load_file(tmp_path / "weights.safetensors")
+    assert [same(exported, weights) for weights in of_epoch] == [epoch == best for epoch in (1, 2, 3)]
+    assert same(exported, model.state_dict()), "and they are in the model"
+
+
+def same(weights, others):
+    return all(torch.equal(weights[name], others[name]) for name in weights | others)
 
 
 def test_a_run_stops_when_it_is_solved(tmp_path):
@@ -191,6 +180,43 @@ def test_an_exception_is_recorded_and_the_next_attempt_clears_it(tmp_path):
     assert (failure["epoch"], failure["step"]) == (1, 0)
     assert runs.fit(tmp_path).status == "completed"
     assert train.read_failure(tmp_path) is None
+
+
+def test_a_failure_before_the_first_step_is_recorded_too(tmp_path):
+    class Unreadable(type(runs.TASK)):
+        def fingerprint(self):
+            raise OSError("the data is gone")
+
+    task = copy.copy(runs.TASK)
+    task.__class__ = Unreadable
+    with pytest.raises(OSError, match="the data is gone"):
+        runs.fit(tmp_path, task=task)
+    failure = train.read_failure(tmp_path)
+    assert failure["error"] == "OSError: the data is gone"
+    assert (failure["epoch"], failure["step"]) == (0, 0)
+
+    outcome = runs.fit(tmp_path)
+    assert train.read_failure(tmp_path) is None
+    weights = (tmp_path / "weights.safetensors").read_bytes()
+    (tmp_path / "weights.safetensors").write_bytes(weights[:-1])
+    with pytest.raises(train.RunError):
+        runs.fit(tmp_path)
+    assert "weights.safetensors is damaged" in train.read_failure(tmp_path)["error"]
+    (tmp_path / "weights.safetensors").write_bytes(weights)
+    assert runs.fit(tmp_path) == outcome
+    assert train.read_failure(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    "frames", ["Exception raised from f at f.cpp:1", "C++ CapturedTraceback:", "frame #0: f"]
+)
+def test_a_recorded_error_does_not_list_the_functions_of_torch(tmp_path, frames):
+    error = RuntimeError(
+        f"the rule\nand more of it\n{frames} (most recent call first):\n#4 std::_Function_handler"
+    )
+    train.record_failure(tmp_path, error)
+    assert train.read_failure(tmp_path)["error"] == "RuntimeError: the rule\nand more of it"
+    assert train.describe(error) == "RuntimeError: the rule\nand more of it"
 
 
 def test_what_a_run_borrows_it_gives_back(tmp_path):

@@ -104,7 +104,7 @@ def test_whatever_happens_to_done_json_only_a_run_error_comes_of_it(finished, tm
 
 def said_of(data):
     try:
-        return json.loads(data)
+        return json.dumps(json.loads(data))
     except ValueError:
         return None
 

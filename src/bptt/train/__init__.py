@@ -3,11 +3,13 @@
 from ._config import Config as Config
 from ._config import ConfigError as ConfigError
 from ._environment import environment as environment
+from ._errors import AnotherRunError as AnotherRunError
 from ._errors import DiskFullError as DiskFullError
 from ._errors import EnvironmentChangedError as EnvironmentChangedError
 from ._errors import Interrupted as Interrupted
 from ._errors import LockedError as LockedError
 from ._errors import RunError as RunError
+from ._errors import describe as describe
 from ._evaluate import evaluate as evaluate
 from ._files import write_whole as write_whole
 from ._fit import fit as fit

@@ -1,6 +1,10 @@
 """What can stop a run, each with what is safe and what to do next."""
 
+from collections.abc import Sequence
 from pathlib import Path
+
+# How the part of torch's messages begins that tells of its C++ functions.
+_FRAMES = ("\nException raised from ", "\nC++ CapturedTraceback:", "\nframe #")
 
 
 class RunError(RuntimeError):
@@ -11,12 +15,34 @@ class LockedError(RunError):
     """Another process is training in the folder."""
 
 
+class AnotherRunError(RunError):
+    """The folder holds a run of another spec, which is left as it is."""
+
+
 class EnvironmentChangedError(RunError):
-    """The run was started under an environment that may compute other bits than this one."""
+    """The run was started under an environment that may compute other bits than this one.
+
+    Attributes:
+        folder: of the run.
+        differences: one line for each thing that changed.
+    """
+
+    def __init__(self, folder: Path, differences: Sequence[str]) -> None:
+        super().__init__(folder, differences)
+        self.folder = folder
+        self.differences = tuple(differences)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.folder} was last trained under another environment and could end with other bytes here: "
+            + "; ".join(self.differences)
+            + ". Resume it where it was, or accept the change, which marks the run: "
+            "accept_environment=True, on the command line --accept-environment"
+        )
 
 
 class DiskFullError(RunError):
-    """No space left for a file of the run; the last checkpoint is untouched."""
+    """No space left for a file; what was there before is untouched."""
 
 
 class Interrupted(KeyboardInterrupt):
@@ -33,6 +59,14 @@ class Interrupted(KeyboardInterrupt):
 
     def __str__(self) -> str:
         return (
-            f"stopped in epoch {self.epoch} after step {self.step}; all of it is saved, "
-            f"continue with: bptt resume {self.folder}"
+            f"stopped in epoch {self.epoch} after step {self.step}; all of it is saved in {self.folder}, "
+            "and fit called again with the same arguments goes on from there"
         )
+
+
+def describe(error: BaseException) -> str:
+    """An error as `Type: message`, without the list of C++ functions that torch may add to its messages."""
+    message = str(error)
+    for frames in _FRAMES:
+        message = message.partition(frames)[0]
+    return f"{type(error).__name__}: {message}"

@@ -123,5 +123,5 @@ def _full_disk_named(path: Path) -> Iterator[None]:
             raise
         raise DiskFullError(
             f"no space left while writing {path}; what the folder held is untouched: "
-            f"free some space, then continue with: bptt resume {path.parent}"
+            "free some space and do the same again, which goes on from there"
         ) from error

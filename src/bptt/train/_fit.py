@@ -1,24 +1,25 @@
 """From a model and a task to a finished run folder, through any number of stops."""
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from .. import ops
 from ..detach import Detach
 from ..tasks import Task
 from . import _files, _folder
 from ._config import Config
-from ._errors import Interrupted, RunError
+from ._environment import as_configured
+from ._errors import AnotherRunError, Interrupted, RunError
 from ._finish import finish, load_weights
 from ._interrupt import StopRequested, StopSignals
 from ._loop import Loop
 from ._open import check_spec, open_run
 from ._outcome import Outcome, verify_outcome
 from ._progress import Progress
+from ._run import Run
 from ._steer import check_layers, own_rules_restored
 
 
@@ -38,7 +39,7 @@ def fit(
 
     Stopped anywhere, even by `kill -9`, and called again with the same arguments, a run ends with the same
     bytes in metrics.jsonl, weights.safetensors and done.json as one never stopped. A finished run is not
-    trained again.
+    trained again, but verified. Whatever fails once the folder is held is told in failed.json.
 
     Args:
         folder: of this run alone; made if it does not exist.
@@ -57,8 +58,10 @@ def fit(
 
     Raises:
         ValueError: if the model has nothing to train, `detach` reaches no layer or contradicts a layer's own,
-            or `solved_at` is given for a task without an accuracy; nothing is written.
-        RunError: if the folder is another run's or damaged; what is good in it stays.
+            `solved_at` is given for a task without an accuracy, or torch.autocast is on, whose rounding no
+            run records; nothing is written.
+        AnotherRunError: if the folder is another run's, which stays as it is.
+        RunError: if the folder is damaged; what is good in it stays.
         LockedError: if another process is training in it.
         EnvironmentChangedError: if it was started under another environment, unless `accept_environment`.
         DiskFullError: if there is no space left; the last checkpoint stays.
@@ -71,23 +74,37 @@ def fit(
         raise ValueError(
             f'solved_at must be "none" for {task.name}, which has no accuracy, got {config.solved_at}'
         )
+    _refuse_autocast(model)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    with ExitStack() as stack:
-        stack.enter_context(_files.locked(folder))
-        stack.enter_context(_threads(config.threads))
-        stack.enter_context(ops.use_backend(None if config.backend == "auto" else config.backend))
-        stack.enter_context(_mode_restored(model))
-        stack.enter_context(own_rules_restored(model))
-        model.to(dtype=config.dtype)
-        check_spec(folder, spec)
-        outcome = verify_outcome(folder)
-        if outcome is not None:
-            load_weights(model, outcome)
-            return outcome
-        run = open_run(folder, model, task, config, detach, spec, command, accept_environment)
-        loop = Loop(run, task.to(run.device), config, detach, observe)
-        return _carry_on(loop)
+    run: Run | None = None
+    with _files.locked(folder), as_configured(config), _mode_restored(model), own_rules_restored(model):
+        try:
+            check_spec(folder, spec)
+            model.to(dtype=config.dtype)
+            outcome = verify_outcome(folder)
+            if outcome is not None:
+                load_weights(model, outcome)
+                (folder / _folder.FAILED).unlink(missing_ok=True)
+                return outcome
+            run = open_run(folder, model, task, config, detach, spec, command, accept_environment)
+            return _carry_on(Loop(run, task.to(run.device), config, detach, observe))
+        except AnotherRunError:
+            raise
+        except Exception as error:
+            epoch, step = (0, 0) if run is None else (run.epoch, run.step)
+            with suppress(OSError, RunError):  # the disk may be what failed; the error itself is raised below
+                _folder.record_failure(folder, error, epoch=epoch, step=step)
+            raise
+
+
+def _refuse_autocast(model: torch.nn.Module) -> None:
+    kind = next(model.parameters()).device.type
+    if torch.is_autocast_enabled(kind):
+        raise ValueError(
+            f"fit must be called outside torch.autocast, which rounds what precision says is exact, got "
+            f"autocast on {kind} to {torch.get_autocast_dtype(kind)}"
+        )
 
 
 def _carry_on(loop: Loop) -> Outcome:
@@ -102,20 +119,6 @@ def _carry_on(loop: Loop) -> Outcome:
         if run.status is None:
             run.save()
         raise Interrupted(run.folder, run.epoch, run.step) from None
-    except Exception as error:
-        with suppress(OSError, RunError):  # the disk may be what failed; the error itself is raised below
-            _folder.record_failure(run.folder, error, epoch=run.epoch, step=run.step)
-        raise
-
-
-@contextmanager
-def _threads(number: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(number)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import Any
 
 from . import _files, _json
 from ._environment import Environment
-from ._errors import RunError
+from ._errors import RunError, describe
 
 SPEC, METRICS, TIMING = "spec.json", "metrics.jsonl", "timing.jsonl"
 WEIGHTS, DONE, FAILED = "weights.safetensors", "done.json", "failed.json"
@@ -62,7 +62,7 @@ def read_metrics(folder: Path | str) -> list[dict[str, Any]]:
 def record_failure(folder: Path | str, error: BaseException, *, epoch: int = 0, step: int = 0) -> None:
     """Write failed.json, which the next attempt removes."""
     page = {
-        "error": f"{type(error).__name__}: {error}",
+        "error": describe(error),
         "traceback": "".join(traceback.format_exception(error)),
         "epoch": epoch,
         "step": step,

@@ -127,5 +127,5 @@ class TimingLog:
 def _epoch(line: bytes) -> Any:
     try:
         return json.loads(line)["epoch"] if line.endswith(b"\n") else None
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         return None

@@ -12,7 +12,7 @@ from ..tasks import Task
 from . import _folder, _state
 from ._config import Config
 from ._environment import Environment, differences, environment
-from ._errors import EnvironmentChangedError, RunError
+from ._errors import AnotherRunError, EnvironmentChangedError, RunError
 from ._metrics import MetricsLog
 from ._optimizer import build_optimizer
 from ._run import Run
@@ -28,7 +28,8 @@ def check_spec(folder: Path, spec: Mapping[str, Any]) -> None:
     page = _folder.read_spec(folder)
     if page["hash"] != _folder.spec_hash(spec):
         then, now = _flat(page["spec"]), _flat(spec)
-        raise RunError(f"{folder} holds another run; its spec differs: " + "; ".join(differences(then, now)))
+        changed = "; ".join(differences(then, now))
+        raise AnotherRunError(f"{folder} holds another run; its spec differs: {changed}")
 
 
 def open_run(
@@ -98,11 +99,7 @@ def _environments(
     if not changed:
         return before
     if not accept:
-        raise EnvironmentChangedError(
-            f"{folder} was last trained under another environment and could end with other bytes here: "
-            + "; ".join(changed)
-            + ". Resume it where it was, or with accept_environment, which marks the run as changed"
-        )
+        raise EnvironmentChangedError(folder, changed)
     return [*before, here]
 
 
