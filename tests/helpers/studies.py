@@ -131,6 +131,7 @@ class StudyMaker:
         tested: bool = True,
         train: Mapping[str, Any] | None = None,
         title: str = "Digits, pixel by pixel",
+        profile: str = "lite",
     ) -> Path:
         """A study folder; `ends` tells of runs that are missing, failed, unfinished, non-finite or solved."""
         arms = {"vanilla": "vanilla", "h-detach-0.25": "h-detach p = 0.25"} if arms is None else arms
@@ -152,13 +153,13 @@ class StudyMaker:
             }
             for index, (arm, label) in enumerate(arms.items())
         }
-        folder = self.root / f"{name}-lite"
+        folder = self.root / f"{name}-{profile}"
         document = {
             "experiment": name,
-            "profile": "lite",
+            "profile": profile,
             "title": title,
-            "command": f"bptt run {name} --profile lite --seeds {' '.join(map(str, seeds))}",
-            "spec": {"experiment": name, "profile": "lite", "seeds": list(seeds), "arms": parts},
+            "commands": [f"bptt run {name} --profile {profile} --seeds {' '.join(map(str, seeds))}"],
+            "spec": {"experiment": name, "profile": profile, "seeds": list(seeds), "arms": parts},
             "task": {
                 "description": "5,000 digits of 14 × 14 pixels, read one pixel at a time (196 steps)",
                 "sizes": {"train": 4000, "valid": 500, "test": 500},
@@ -172,7 +173,8 @@ class StudyMaker:
         for index, arm in enumerate(arms):
             for seed in seeds:
                 kept = {key: value for key, value in parts[arm].items() if key != "label"}
-                spec = {"arm": arm, "seed": seed, **kept, "train": {**settings, "seed": seed}}
+                spec = {"profile": profile, "arm": arm, "seed": seed, **kept}
+                spec["train"] = {**settings, "seed": seed}
                 end = ends.get((arm, seed), "completed")
                 place = folder / arm / f"seed-{seed}"
                 write_run(place, spec, curve(index, seed), end, score=score, tested=tested)

@@ -1,6 +1,5 @@
 """The statistics against brute-force numpy."""
 
-import itertools
 import json
 import math
 
@@ -17,15 +16,28 @@ def summary(folder, arm=0) -> report.ArmSummary:
     return report.summarise(study)[arm]
 
 
-@pytest.mark.parametrize("values", [[0.1, 0.5, 0.6], [3.0, 1.0, 2.0, 8.0], [0.9, 0.91, 0.95, 0.97, 0.99]])
-def test_the_interval_is_that_of_all_resamples(values):
-    medians = [np.median(each) for each in itertools.product(values, repeat=len(values))]
+def missed(n: int, k: int) -> float:
+    """How often the median is outside the k-th lowest to the k-th highest of n seeds."""
+    return 2 * sum(math.comb(n, j) for j in range(k)) / 2**n
+
+
+@pytest.mark.parametrize("n", range(6, 41))
+def test_the_interval_is_the_narrowest_that_holds_95_percent(n):
+    values = np.random.default_rng(n).permutation(n).astype(float)
     estimate = median_interval(values)
-    assert estimate.value == np.median(values)
-    assert (estimate.low, estimate.high) == pytest.approx(
-        tuple(np.quantile(medians, [0.025, 0.975])), abs=1e-12
-    )
-    assert estimate.n == len(values)
+    assert (estimate.value, estimate.n) == (np.median(values), n)
+    assert (estimate.least, estimate.greatest) == (0, n - 1)
+    assert estimate.low is not None
+    k = round(estimate.low) + 1
+    assert estimate.high == n - k
+    assert missed(n, k) <= 0.05 < missed(n, k + 1)
+
+
+def test_the_interval_holds_the_median_as_often_as_it_says():
+    draws = np.random.default_rng(1).exponential(size=(2000, 8))
+    found = [median_interval(draw) for draw in draws]
+    held = np.mean([each.low <= math.log(2) <= each.high for each in found])
+    assert held == pytest.approx(1 - missed(8, 1), abs=0.01)
 
 
 def test_the_interval_is_reproducible_and_follows_the_data():
@@ -33,28 +45,34 @@ def test_the_interval_is_reproducible_and_follows_the_data():
     first, shifted = median_interval(values), median_interval(values + 1)
     assert [median_interval(values) for _ in range(5)] == [first] * 5
     assert first.low < first.value < first.high
-    assert shifted.low == pytest.approx(first.low + 1)
-    assert median_interval(values * 2).high == pytest.approx(2 * first.high)
+    assert shifted.low == first.low + 1
+    assert median_interval(values * 2).high == 2 * first.high
 
 
-def test_few_seeds_get_no_interval():
-    for values in ([0.5], [0.5, 0.7]):
-        estimate = median_interval(values)
-        assert (estimate.value, estimate.low, estimate.high) == (np.median(values), None, None)
+@pytest.mark.parametrize("n", range(1, 6))
+def test_few_seeds_get_no_interval(n):
+    assert missed(n, 1) > 0.05  # not even the whole range would do
+    values = np.arange(n) / 10
+    estimate = median_interval(values)
+    assert (estimate.value, estimate.low, estimate.high) == (np.median(values), None, None)
+    assert (estimate.least, estimate.greatest) == (0, values[-1])
+
+
+def test_no_seeds_get_nothing_and_few_no_share():
     assert math.isnan(median_interval([]).value)
     assert share_interval(1, 2).low is None
     assert math.isnan(share_interval(0, 0).value)
 
 
 def test_seeds_that_agree_get_a_point():
-    estimate = median_interval([0.25] * 4)
+    estimate = median_interval([0.25] * 6)
     assert (estimate.low, estimate.value, estimate.high) == (0.25, 0.25, 0.25)
 
 
 def test_never_is_later_than_every_epoch():
-    estimate = median_interval([4, 9, math.inf])
-    assert (estimate.value, estimate.low, estimate.high) == (9, 4, math.inf)
-    none = median_interval([math.inf] * 3)
+    estimate = median_interval([4, 9, math.inf, 8, math.inf, 5])
+    assert (estimate.value, estimate.low, estimate.high) == (8.5, 4, math.inf)
+    none = median_interval([math.inf] * 7)
     assert (none.value, none.low, none.high) == (math.inf,) * 3
 
 
@@ -139,7 +157,7 @@ def test_differences_are_between_runs_of_one_seed(make_study):
     difference = summary(folder, arm=1).difference
     assert difference is not None
     assert (difference.value, difference.n) == (pytest.approx(0.01), 3)
-    assert (difference.low, difference.high) == (pytest.approx(-0.02), pytest.approx(0.03))
+    assert (difference.least, difference.greatest) == (pytest.approx(-0.02), pytest.approx(0.03))
 
 
 def test_a_task_without_accuracy_is_judged_by_its_loss(make_study):

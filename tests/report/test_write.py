@@ -220,7 +220,7 @@ def test_a_study_without_any_result_has_a_page(make_study):
     paths = report.write([folder])
     assert paths.figures == ()
     text = Page(paths.index.read_text(encoding="utf-8")).text
-    assert "No run has finished, so there is no outcome yet." in text
+    assert "No run has finished, so there is no outcome yet (vanilla: 1 missing; h-detach" in text
     assert "2 of 2 runs did not finish" in text
 
 

@@ -12,9 +12,9 @@ from ._curves import Figure
 from ._ending import Status
 from ._interactive import describe, plotly_script
 from ._look import look
-from ._statistics import CONFIDENCE, RESAMPLES
+from ._statistics import FEWEST_FOR_SHARE, FEWEST_SEEDS
 from ._study import Study
-from ._verdict import changed_environment, problems, resumable, sentence, verdict
+from ._verdict import caution, changed_environment, problems, resumable, sentence, verdict
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,8 @@ def page(studies: Sequence[tuple[Study, Sequence[Drawn]]]) -> str:
         style=_asset("_style.css"),
         script=_asset("_script.js"),
         plotly=plotly_script(),
-        confidence=CONFIDENCE,
-        resamples=RESAMPLES,
+        fewest=FEWEST_SEEDS,
+        fewest_for_share=FEWEST_FOR_SHARE,
     )
 
 
@@ -56,6 +56,7 @@ def _section(number: int, study: Study, drawn: Sequence[Drawn]) -> dict[str, Any
         "place": drawn[0].place if drawn else "",
         "study": study,
         "sentence": sentence(study),
+        "caution": caution(study),
         "verdict": verdict(study),
         "problems": problems(study),
         "resumable": resumable(study),
@@ -82,13 +83,14 @@ def _figure(drawn: Drawn) -> dict[str, Any]:
         "image": "data:image/svg+xml;base64," + base64.b64encode(drawn.images["svg"]).decode("ascii"),
         "plot": json.dumps(describe(figure), ensure_ascii=False).replace("<", "\\u003c"),
         "table": tables.figure_table(figure),
+        "note": f"Large: the median over seeds. Small: {figure.spread}." if _several(figure) else "",
     }
 
 
 def _caption(figure: Figure) -> str:
     seeds = [seed for arm in figure.arms for seed in arm.seeds]
     sentences = []
-    if len(seeds) > len(figure.arms):
+    if _several(figure):
         sentences.append(f"Thick lines: median over seeds. Bands: {figure.spread}.")
         sentences += ["Thin lines: single seeds."] * figure.thin_lines
     if any(arm.n.min() < arm.expected for arm in figure.arms):
@@ -100,6 +102,10 @@ def _caption(figure: Figure) -> str:
     if any(not seed.status.finished for seed in seeds):
         sentences.append("✕ ended without finishing.")
     return " ".join(sentences)
+
+
+def _several(figure: Figure) -> bool:
+    return any(len(arm.seeds) > 1 for arm in figure.arms)
 
 
 def _asset(name: str) -> str:

@@ -14,20 +14,27 @@ from ._study import Arm, Study
 THRESHOLDS = (0.5, 0.9, 0.99)
 #: What counts as solved when the spec has no `solved_at`.
 SOLVED_AT = 0.99
-#: Fewer seeds than this get no interval.
-FEWEST_SEEDS = 3
 CONFIDENCE = 0.95
-RESAMPLES = 9999
+#: Fewer seeds get no interval of their median: not even from the lowest to the highest of 5 is it in 95% of
+#: all studies (1 − 2 · 0.5⁵ = 94%).
+FEWEST_SEEDS = 6
+#: Fewer seeds get no interval of the share of them that solved the task.
+FEWEST_FOR_SHARE = 3
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A statistic of `n` seeds: NaN when n is 0, without bounds when no interval can be given."""
+    """A statistic of `n` seeds: NaN when n is 0, without bounds when no interval can be given.
+
+    `least` and `greatest` are the lowest and the highest seed of a median; they are no interval.
+    """
 
     value: float
     low: float | None
     high: float | None
     n: int
+    least: float = math.nan
+    greatest: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -68,46 +75,33 @@ class ArmSummary:
 
 
 def median_interval(values: Sequence[float] | np.ndarray) -> Estimate:
-    """The median of seeds with its percentile bootstrap interval.
+    """The median of seeds with its 95% interval, from one seed to another.
 
-    The interval holds 95%, from 9,999 resamples with a fixed seed: the same values give the same bounds.
-    Values may be inf (later than ever), and so may the bounds.
+    With x₁ ≤ … ≤ xₙ the interval [xₖ, xₙ₊₁₋ₖ] misses the median of all seeds with the probability 2 P(X < k),
+    X ~ B(n, ½), whatever the seeds' distribution; k is the greatest for which that is at most 5%. Values may
+    be inf (later than ever), and so may the bounds.
 
     Args:
         values: one value per seed, shape (n,), none of them NaN.
 
     Returns:
-        The estimate; without bounds when there are fewer than 3 seeds.
+        The estimate; without bounds when there are fewer than 6 seeds, for which there is no such k.
     """
-    data = np.asarray(values, dtype=np.float64)
+    data = np.sort(np.asarray(values, dtype=np.float64))
     if data.size == 0:
         return Estimate(math.nan, None, None, 0)
-    value = float(np.median(data))
+    value, least, greatest = float(np.median(data)), float(data[0]), float(data[-1])
     if data.size < FEWEST_SEEDS:
-        return Estimate(value, None, None, data.size)
-    from scipy.stats import bootstrap
+        return Estimate(value, None, None, data.size, least, greatest)
+    from scipy.stats import binom
 
-    # Bounds are interpolated between resamples, where inf − inf would be NaN: a late stand-in is not.
-    never = np.isposinf(data)
-    latest = float(np.max(data, where=~never, initial=0.0))
-    interval = bootstrap(
-        (np.where(never, 1e6 * (1.0 + latest), data),),
-        np.median,
-        n_resamples=RESAMPLES,
-        confidence_level=CONFIDENCE,
-        method="percentile",
-        rng=np.random.default_rng(0),
-    ).confidence_interval
-    low, high = (math.inf if never.any() and bound > latest else float(bound) for bound in interval)
-    return Estimate(value, low, high, data.size)
+    k = int(binom.ppf((1 - CONFIDENCE) / 2, data.size, 0.5))
+    return Estimate(value, float(data[k - 1]), float(data[-k]), data.size, least, greatest)
 
 
 def share_interval(count: int, n: int) -> Estimate:
-    """A share of seeds with its 95% Wilson interval; without bounds when there are fewer than 3 seeds.
-
-    Resampling n equal outcomes gives an interval of no width, so a share is not bootstrapped.
-    """
-    if n < FEWEST_SEEDS:
+    """A share of seeds with its 95% Wilson interval; without bounds when there are fewer than 3 seeds."""
+    if n < FEWEST_FOR_SHARE:
         return Estimate(count / n if n else math.nan, None, None, n)
     from scipy.stats import binomtest
 

@@ -23,8 +23,9 @@ class Study:
 
     folder: Path
     name: str
+    profile: str
     title: str
-    command: str
+    commands: tuple[str, ...]
     spec: Mapping[str, Any]
     task: Mapping[str, Any]
     arms: tuple[Arm, ...]
@@ -142,8 +143,9 @@ def _load_study(folder: Path) -> Study:
     return Study(
         folder=folder,
         name=f"{experiment}-{profile}",
+        profile=profile,
         title=str(document.get("title") or experiment),
-        command=need_text_or_null(document, "command", here),
+        commands=_commands(document),
         spec=need(document, "spec", dict, here),
         task=need(document, "task", dict, here),
         arms=arms,
@@ -158,6 +160,18 @@ def _arm(value: object) -> Arm:
         raise DamagedError(f"study.json: an arm must be an object, got {value!r}")
     name = need(value, "name", str, "study.json: arms")
     return Arm(name, str(value.get("label") or name))
+
+
+def _commands(document: Mapping[str, Any]) -> tuple[str, ...]:
+    """Every command that the study was made by; before there could be several it was one, or null."""
+    if "command" in document and "commands" not in document:
+        one = need_text_or_null(document, "command", "study.json")
+        return (one,) if one else ()
+    several = need(document, "commands", list, "study.json")
+    for command in several:
+        if not isinstance(command, str):
+            raise DamagedError(f"study.json: commands must be texts, got {command!r}")
+    return tuple(several)
 
 
 def _whole(value: object, what: str) -> int:
@@ -197,8 +211,9 @@ def _lone_run(folder: Path) -> Study:
     return Study(
         folder=folder,
         name=f"{arm.name}-{place.name}",
+        profile=str(run.spec.get("profile") or ""),
         title=f"One run: {arm.name}, {place.name}",
-        command=run.command,
+        commands=(run.command,) if run.command else (),
         spec=run.spec,
         task={},
         arms=(arm,),

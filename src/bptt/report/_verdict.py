@@ -1,5 +1,6 @@
 """What came out, in sentences: the outcome, and what the outcome does not cover."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,8 +10,10 @@ from ._run import Run
 from ._statistics import FEWEST_SEEDS, ArmSummary, Estimate, compared_on, summarise
 from ._study import Study
 
-#: With fewer pairs even the same sign on every seed is a matter of chance once in 16 times (2 · 0.5⁵).
-ENOUGH_PAIRS = 6
+#: The profile that every experiment has to try that it runs, in seconds.
+SMOKE = "smoke"
+#: Up to this many seeds are listed in a sentence.
+LISTED = 8
 
 
 @dataclass(frozen=True)
@@ -23,33 +26,43 @@ class Problem:
     detail: str = ""
 
 
+def caution(study: Study) -> str:
+    """Why the numbers of the study must not be used at all, if so; else nothing."""
+    if study.profile != SMOKE:
+        return ""
+    return "These numbers mean nothing: the smoke profile only tries, in seconds, that everything runs."
+
+
 def sentence(study: Study) -> str:
     """What was run, in one sentence for somebody who has not seen the spec."""
     labels = [arm.label for arm in study.arms]
     epochs = {study.horizon(arm) for arm in study.arms}
     span = str(epochs.pop()) if len(epochs) == 1 else f"{min(epochs)} to {max(epochs)}"
-    what = (
-        f"{len(labels)} variants, or arms ({words.names(labels)}), each"
-        if len(labels) > 1
-        else f"{labels[0]},"
-    )
-    text = f"{what} trained with {words.seeds(len(study.seeds))} for up to {span} epochs"
+    what = f"{len(labels)} variants, or arms ({words.names(labels)})," if len(labels) > 1 else f"{labels[0]},"
+    text = f"{what} {_seeds(study)} for up to {span} epochs"
     about = str(study.task.get("description") or "").strip().rstrip(".")
     return f"{text} on this task: {about}." if about else f"{text}."
 
 
 def verdict(study: Study) -> tuple[str, ...]:
     """The outcome in sentences, the most important first; no sentence claims more than the seeds allow."""
-    arms = [arm for arm in summarise(study) if arm.finished]
-    if not arms:
-        return ("No run has finished, so there is no outcome yet.",)
+    summaries = summarise(study)
+    absent = [f"{arm.arm.label}: {_fate(study, arm)}" for arm in summaries if not arm.finished]
+    if len(absent) == len(summaries):
+        return (f"No run has finished, so there is no outcome yet ({'; '.join(absent)}).",)
     what = compared_on(study)
     shown = f"{what} {study.score}" if what == "test" else f"best validation {study.score}"
-    scored = [arm for arm in arms if getattr(arm, what).n]
+    scored = [arm for arm in summaries if getattr(arm, what).n]
     if not scored:
         return (f"The finished runs recorded no {shown}.",)
     lines = [_lead(study, scored, what, shown)]
-    lines += [_comparison(study, arm) for arm in arms if arm.difference and arm.difference.n]
+    if len(scored) == 1 and len(summaries) > 1:
+        lines.insert(0, f"Nothing can be compared: only {scored[0].arm.label} has a {shown}.")
+    if absent:
+        lines.append(f"Without a finished run, and so compared with nothing: {'; '.join(absent)}.")
+    lines += [_comparison(study, arm) for arm in scored if arm.difference and arm.difference.n]
+    if any(arm.arm == study.arms[0] for arm in scored):
+        lines += [_apart(study, arm) for arm in scored if arm.difference and not arm.difference.n]
     guessing = [arm.arm.label for arm in scored if _at_chance(study, getattr(arm, what))]
     if guessing:
         chance = words.score(study.chance(study.score), study.score)
@@ -90,7 +103,7 @@ def _lead(study: Study, arms: Sequence[ArmSummary], what: str, shown: str) -> st
     top = better(arms, key=lambda arm: getattr(arm, what).value)
     estimate = getattr(top, what)
     value, bounds = words.score(estimate.value, study.score), words.interval(estimate, study.score)
-    if len(study.arms) == 1:
+    if len(arms) == 1:
         return f"{top.arm.label} reaches a median {shown} of {value} ({bounds})."
     equal = [arm.arm.label for arm in arms if getattr(arm, what).value == estimate.value]
     if len(equal) > 1:
@@ -98,13 +111,38 @@ def _lead(study: Study, arms: Sequence[ArmSummary], what: str, shown: str) -> st
     return f"{top.arm.label} has the {extreme} median {shown}: {value} ({bounds})."
 
 
+def _seeds(study: Study) -> str:
+    """`each with 3 seeds`, or, where the arms' seeds are not the same, those of each."""
+    own = {arm: sorted(run.seed for run in study.of(arm)) for arm in study.arms}
+    if len({tuple(seeds) for seeds in own.values()}) == 1:
+        return f"{'each ' if len(own) > 1 else ''}with {words.seeds(len(own[study.arms[0]]))}"
+    listed = (
+        f"{words.seeds(len(seeds))}"
+        + (f" ({', '.join(map(str, seeds))})" if 0 < len(seeds) <= LISTED else "")
+        + f" of {arm.label}"
+        for arm, seeds in own.items()
+    )
+    return f"with {words.names(list(listed))}"
+
+
+def _fate(study: Study, arm: ArmSummary) -> str:
+    """What became of the runs of an arm: `2 failed and 1 missing`."""
+    counts = Counter(run.status.value for run in study.of(arm.arm))
+    return words.names([f"{count} {status}" for status, count in counts.items()]) if counts else "no run"
+
+
 def _at_chance(study: Study, estimate: Estimate) -> bool:
     chance = study.chance(study.score)
     if chance is None:
         return False
-    worst = estimate.low if study.score == "accuracy" else estimate.high
-    worst = estimate.value if worst is None else worst
-    return worst <= chance if study.score == "accuracy" else worst >= chance
+    if study.score == "accuracy":
+        return (estimate.least if estimate.low is None else estimate.low) <= chance
+    return (estimate.greatest if estimate.high is None else estimate.high) >= chance
+
+
+def _apart(study: Study, arm: ArmSummary) -> str:
+    pair = f"{arm.arm.label} and {study.arms[0].label}"
+    return f"{pair} have no finished seed in common, so they are not compared seed by seed."
 
 
 def _comparison(study: Study, arm: ArmSummary) -> str:
@@ -112,15 +150,16 @@ def _comparison(study: Study, arm: ArmSummary) -> str:
     if estimate is None:
         return ""
     unit = " percentage points" if score == "accuracy" else ""
-    text = f"Seed by seed, {arm.arm.label} differs from {base} by {words.change(estimate.value, score)}{unit}"
-    if estimate.n < FEWEST_SEEDS or estimate.low is None or estimate.high is None:
-        return (
-            f"{text} ({words.seeds(estimate.n)}: too few for an interval, so this tells nothing for certain)."
-        )
-    text += f" (95% interval {words.change_interval(estimate, score)})"
+    amount = f"{words.change(estimate.value, score)}{unit} ({words.change_interval(estimate, score)})"
+    text = f"Seed by seed, {arm.arm.label} differs from {base} by {amount}"
+    side = "better" if (estimate.value > 0) == (score == "accuracy") else "worse"
+    if estimate.n == 1:
+        return f"{text}: one seed tells nothing for certain."
+    if estimate.low is None or estimate.high is None:
+        if estimate.least <= 0 <= estimate.greatest:
+            return f"{text}: these seeds do not tell the two apart."
+        few = f"fewer than {FEWEST_SEEDS} seeds are a hint, not a proof"
+        return f"{text}: {side} on each of these seeds, but {few}."
     if estimate.low <= 0 <= estimate.high:
         return f"{text}: the interval contains zero, so these seeds do not tell the two apart."
-    side = "better" if (estimate.low > 0) == (score == "accuracy") else "worse"
-    if estimate.n < ENOUGH_PAIRS:
-        return f"{text}: {side} here, but with fewer than {ENOUGH_PAIRS} seeds that is a hint, not a proof."
     return f"{text}: {side}, beyond what these seeds vary by."

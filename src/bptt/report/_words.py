@@ -3,7 +3,10 @@
 import math
 from collections.abc import Sequence
 
-from ._statistics import FEWEST_SEEDS, Estimate, Reach
+from ._statistics import CONFIDENCE, Estimate, Reach
+
+INTERVAL = f"{CONFIDENCE:.0%} interval"
+RANGE = "min to max"
 
 
 def score(value: float | None, name: str) -> str:
@@ -34,18 +37,22 @@ def names(items: Sequence[object]) -> str:
 
 
 def interval(estimate: Estimate, name: str, expected: int | None = None) -> str:
-    """The interval of a score, or why there is none, and its seeds unless they are all that were expected."""
-    if estimate.n < FEWEST_SEEDS or estimate.low is None or estimate.high is None:
-        return f"{seeds(estimate.n)}, no interval" if estimate.n else ""
-    low, high = score(estimate.low, name), score(estimate.high, name)
-    return f"{low.removesuffix('%')}–{high}" + ("" if estimate.n == expected else f", {seeds(estimate.n)}")
+    """The interval of a score, or the range of too few seeds; and its seeds unless all that were expected."""
+    if estimate.n < 2:
+        return seeds(estimate.n) if estimate.n else ""
+    kind, *bounds = _bounds(estimate)
+    low, high = (score(bound, name) for bound in bounds)
+    return f"{kind} {low.removesuffix('%')}–{high}" + (
+        "" if estimate.n == expected else f", {seeds(estimate.n)}"
+    )
 
 
 def change_interval(estimate: Estimate, name: str) -> str:
-    """The interval of a difference and the pairs behind it, or why there is none."""
-    if estimate.low is None or estimate.high is None:
-        return f"{seeds(estimate.n)}, no interval" if estimate.n else "no seed in common"
-    return f"{change(estimate.low, name)} to {change(estimate.high, name)}, {seeds(estimate.n)}"
+    """The interval of a difference, or the range of too few seeds, and the pairs behind it."""
+    if estimate.n < 2:
+        return seeds(estimate.n) if estimate.n else "no seed in common"
+    kind, low, high = _bounds(estimate)
+    return f"{kind} {change(low, name)} to {change(high, name)}, {seeds(estimate.n)}"
 
 
 def reach(found: Reach) -> tuple[str, str]:
@@ -56,18 +63,25 @@ def reach(found: Reach) -> tuple[str, str]:
     count = f"{found.reached} of {seeds(estimate.n)}"
     if math.isinf(estimate.value):
         return f"not reached by {_span(found.censored)}", count
-    if estimate.low is None or estimate.high is None:
-        return f"{estimate.value:g}", f"{count}, no interval"
-    return f"{estimate.value:g}", f"{_epoch(estimate.low)} to {_epoch(estimate.high)}, {count}"
+    if estimate.n < 2:
+        return f"{estimate.value:g}", count
+    kind, low, high = _bounds(estimate)
+    return f"{estimate.value:g}", f"{kind} {_epoch(low)} to {_epoch(high)}, {count}"
 
 
 def solved(share: Estimate, count: int) -> tuple[str, str]:
-    """The seeds that solved the task, and the interval of their share."""
+    """The seeds that solved the task, and Wilson's interval of their share."""
     if not share.n:
         return "—", ""
     if share.low is None or share.high is None:
-        return f"{count} of {share.n}", "no interval"
-    return f"{count} of {share.n}", f"{100 * share.low:.0f} to {100 * share.high:.0f}%"
+        return f"{count} of {share.n}", ""
+    return f"{count} of {share.n}", f"{INTERVAL} {100 * share.low:.0f} to {100 * share.high:.0f}%"
+
+
+def _bounds(estimate: Estimate) -> tuple[str, float, float]:
+    if estimate.low is None or estimate.high is None:
+        return RANGE, estimate.least, estimate.greatest
+    return INTERVAL, estimate.low, estimate.high
 
 
 def _epoch(value: float) -> str:
