@@ -36,7 +36,7 @@ def test_every_experiment_runs_end_to_end(capsys, tmp_path, request, name, arms,
         assert f"{arm}, seed 0: completed after epoch {outcome.epoch}" in output
         assert (outcome.test is None) == (name == "copying")
     assert output.rstrip().endswith(f"bptt report {study}")
-    assert json.loads((study / "study.json").read_text())["command"].startswith(
+    assert json.loads((study / "study.json").read_text())["commands"][0].startswith(
         f"bptt run {name} --profile smoke"
     )
 

@@ -1,11 +1,13 @@
 """Specs are merged in one order and refused with every problem at once."""
 
 import dataclasses
+import re
 
 import pytest
 
 from bptt.experiments import SpecError, load
 
+ARM = 'arms."h-detach-0.25"'
 SPEC = """
 seeds = [0, 1]
 
@@ -162,8 +164,24 @@ def test_what_constructors_refuse_is_told_beside_the_rest():
         ({"settings": ["task.encoding=one-hot"]}, "task.encoding", "onehot"),
         ({"settings": ["model.cell=lstn"]}, "model.cell", "lstm"),
         ({"settings": ["train.precision=float16"]}, "train.precision", "float64"),
-        ({"settings": ['arms."h-detach-0.25".detach.draw=steps']}, "arms.h-detach-0.25.detach.draw", "step"),
-        ({"settings": ['arms."h-detach-0.26".detach.h=0.3']}, "arms.h-detach-0.26", "arms.h-detach-0.25"),
+        ({"settings": ['arms."h-detach-0.25".detach.draw=steps']}, f"{ARM}.detach.draw", "step"),
+        ({"settings": ['arms."h-detach-0.26".detach.h=0.3']}, 'arms."h-detach-0.26"', ARM),
+        ({"settings": ["arms.h-detach-0.25.detach.h=0.5"]}, "arms.h-detach-0.25", ARM),
+        ({"settings": ["epochs=3"]}, "epochs", "train.epochs"),
+        ({"settings": ["epohcs=3"]}, "epohcs", "train.epochs"),
+        ({"settings": ["lr=0.1"]}, "lr", "train.lr"),
+        ({"settings": ["delay=3"]}, "delay", "task.delay"),
+        ({"settings": ["seed=3"]}, "seed", "seeds"),
+        ({"settings": ["train.seed=3"]}, "train.seed", "seeds"),
+        ({"settings": ["title=x"]}, "title", "experiment.title"),
+        ({"settings": ["train.learning_rate=0.1"]}, "train.learning_rate", "train.lr"),
+        ({"settings": ["layers=2"]}, "layers", "model.num_layers"),
+        ({"settings": ["train.hidden_size=3"]}, "train.hidden_size", "model.hidden_size"),
+        ({"settings": ["arms.vanilla.epochs=3"]}, "arms.vanilla.epochs", "arms.vanilla.train.epochs"),
+        ({"settings": ["arms.vanilla.model.lr=3"]}, "arms.vanilla.model.lr", "arms.vanilla.train.lr"),
+        ({"settings": ["p=0.5"]}, "p", f"{ARM}.detach.h"),
+        ({"settings": ["model.detach.h=0.5"]}, "model.detach", f"{ARM}.detach"),
+        ({"settings": ["arms.vanilla.detach.p=0.5"]}, "arms.vanilla.detach.p", "arms.vanilla.detach.h"),
         ({"device": "cudo"}, "device", "cuda"),
     ],
 )
@@ -172,6 +190,40 @@ def test_a_misspelling_is_answered_with_the_nearest_right_name(asked, key, neare
     assert problems.keys() == {key}
     assert problems[key].nearest == nearest
     assert f"Did you mean {nearest!r}?" in str(problems[key])
+
+
+def test_a_detach_outside_an_arm_is_told_where_it_belongs():
+    (problem,) = refused("copying", profile="smoke", settings=["detach.h=0.5"]).problems
+    assert problem.key == "detach"
+    (example,) = re.findall(r"--set '(.*?)'", problem.message)
+    assert load("copying", profile="smoke", settings=[example]).arms[1].detach["h"] == 0.5
+
+
+def test_a_wrong_task_or_cell_hides_no_other_misspelling():
+    settings = ["task.name=copyng", "task.dealy=3", "model.cell=lstmm", "model.hiden_size=3", "lr=3"]
+    keys = told(refused("copying", settings=settings))
+    assert {key: problem.nearest for key, problem in keys.items()} == {
+        "task.name": "copying",
+        "task.dealy": "task.delay",
+        "model.cell": "lstm",
+        "model.hiden_size": "model.hidden_size",
+        "lr": "train.lr",
+    }
+
+
+def test_names_and_seeds_given_twice_are_refused():
+    keys = told(refused("copying", arms=["vanilla", "vanilla"], seeds=[1, 1]))
+    assert "must not repeat an arm, got vanilla vanilla" in keys["arms"].message
+    assert "must not repeat a seed, got [1, 1]" in keys["seeds"].message
+
+
+def test_a_spec_without_profiles_says_what_to_do(spec_file):
+    (problem,) = refused(spec_file(), profile="smoke").problems
+    assert problem.key == "profile"
+    assert problem.message == (
+        "must be left out, or [profiles.NAME] added to the spec, which has none, got 'smoke'"
+    )
+    assert load(spec_file(), profile="base") == load(spec_file())
 
 
 def test_a_profile_is_checked_chosen_or_not(spec_file):
@@ -191,7 +243,7 @@ def test_a_misspelt_experiment():
 @pytest.mark.parametrize(
     ("setting", "key", "said"),
     [
-        ("train.lr=0", "train.lr", "must be a finite number > 0, got 0"),
+        ("train.lr=0", "train.lr", "must be a finite number > 0"),
         ("train.epochs=ten", "train.epochs", "must be an integer, got 'ten' (str)"),
         ("train.anneal_epochs=3", "train.anneal_epochs", "less than epochs = 3"),
         ("train.clip_norm=off", "train.clip_norm", "must be a number or \"none\", got 'off'"),
@@ -215,6 +267,19 @@ def test_a_misspelt_experiment():
         ("experiment.profile=lite", "experiment.profile", "unknown key"),
         ("seeds=[9223372036854775808]", "seeds", "each 0 ≤ … < 2**63"),
         ("train.lr", "--set", "must be key=value"),
+        ("task.delay=" + "9" * 5000, "--set", "must be key=value"),
+        ("task.delay=0x" + "f" * 5000, "--set", "must be key=value"),
+        ("task.delay=" + "[" * 5000, "--set", "must be key=value"),
+        ("task.delay=100000001", "task.delay", "must be an integer ≤ 100000000, got 100000001"),
+        (f"task.train_size={2**65}", "task.train_size", "must be an integer ≤ 100000000, got"),
+        (f"task.seed={2**63}", "task.seed", "must be an integer ≤ 9223372036854775807, got"),
+        (f"model.hidden_size={2**65}", "model.hidden_size", "must be an integer ≤ 16777216, got"),
+        (f"model.proj_size={2**65}", "model.proj_size", "must be an integer ≤ 16777216, got"),
+        ("model.num_layers=1001", "model.num_layers", "must be an integer ≤ 1000, got 1001"),
+        (f"train.epochs={2**65}", "train.epochs", "must be an integer ≤ 9223372036854775807, got"),
+        (f"train.lr=1{'0' * 400}", "train.lr", "must be a number ≤ 9223372036854775807, got"),
+        (f"train.clip_norm=1{'0' * 400}", "train.clip_norm", "must be a number ≤ 9223372036854775807, got"),
+        ("model.cell=[]", "model.cell", 'must be "lstm" or "gru" or "rnn", got []'),
         ("train.lr=.1.", "--set", "must be key=value"),
     ],
 )
@@ -222,6 +287,43 @@ def test_a_value_that_breaks_a_rule_is_named(setting, key, said):
     problems = told(refused("copying", profile="smoke", settings=[setting]))
     assert key in problems
     assert said in problems[key].message
+
+
+@pytest.mark.parametrize("value", ["[]", "{}", '""', "true", "-0.5", "1979-05-27", "nan", f"-{2**80}"])
+def test_every_value_of_every_key_is_taken_or_answered(spec_file, value):
+    file = spec_file()
+    base = load(file).base
+    keys = [f"{section}.{key}" for section in base for key in base[section]]
+    keys += [
+        "experiment",
+        "experiment.name",
+        "experiment.profile",
+        "seeds",
+        "task",
+        "arms",
+        "detach",
+        "profiles",
+    ]
+    keys += [
+        f"arms.plain{key}" for key in ("", ".label", ".task.name", ".model.cell", ".detach", ".detach.h")
+    ]
+    answers = []
+    for key in keys:
+        try:
+            load(file, settings=[f"{key}={value}"])
+        except SpecError as error:
+            answers.append(str(error))
+    assert len(answers) > len(keys) / 2
+    assert max(map(len, answers)) < 2000
+
+
+def test_a_task_that_no_memory_holds_is_named(spec_file):
+    adding = 'name = "adding"\nlength = 100_000_000\ntrain_size = 1_000_000'
+    file = spec_file(
+        task=('name = "copying"\ndelay = 3\ntrain_size = 100', adding), epoch=("iterations = 2", "")
+    )
+    problems = told(refused(file))
+    assert "can't allocate memory" in problems["task"].message
 
 
 def test_tokens_need_a_lookup_and_numbers_do_not():

@@ -11,57 +11,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.experiments import Watched, contents, results, small, trained
 from safetensors.torch import load_file
 
 from bptt import train
-from bptt.experiments import SpecError, StudyError, load, resume, run
-
-RESULTS = ("metrics.jsonl", "weights.safetensors", "done.json")
-
-# What asks for more memory than there is fails in the run's own process, after everything was found valid.
-FAILING = """
-seeds = [0]
-experiment = { name = "failing", title = "One arm cannot be run" }
-task = { name = "copying", delay = 2, train_size = 100, valid_size = 20, iterations = 2 }
-model = { cell = "lstm", hidden_size = 4, readout = "each" }
-train = { epochs = 2 }
-[arms.greedy]
-model.hidden_size = 10_000_000
-[arms.modest]
-"""
-
-
-def small(**asked):
-    """Runs of half a second."""
-    return load("copying", **({"profile": "smoke", "arms": ["h-detach-0.5"]} | asked))
-
-
-class Watched:
-    """An observer that remembers, and may do something at one of the events."""
-
-    def __init__(self, at=None, act=lambda _: None):
-        self.events, self.at, self.act = [], at, act
-
-    def __call__(self, event):
-        self.events.append(event)
-        if self.at is not None and self.at(event):
-            self.at = None
-            self.act(event)
-
-    def kinds(self):
-        return [(event.kind, event.run.folder) for event in self.events if event.kind != "progress"]
-
-
-def contents(folder):
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-def results(folder):
-    return {name: (folder / name).read_bytes() for name in RESULTS}
-
-
-def trained(event):
-    return event.kind == "progress" and event.progress.step > 1
+from bptt.experiments import SpecError, StudyError, cores, load, resume, run
 
 
 def test_a_study_is_run_skipped_widened_and_refused(tmp_path):
@@ -80,7 +34,7 @@ def test_a_study_is_run_skipped_widened_and_refused(tmp_path):
     assert (outcome.status, outcome.epoch) == ("completed", 3)
 
     written = json.loads((study / "study.json").read_text())
-    assert written["command"] == "bptt run copying"
+    assert written["commands"] == ["bptt run copying"]
     assert (written["experiment"], written["profile"], written["seeds"]) == ("copying", "smoke", [0])
     assert written["arms"] == [{"name": "vanilla", "label": "vanilla"}]
     assert written["runs"] == [{"arm": "vanilla", "seed": 0, "folder": "vanilla/seed-0"}]
@@ -111,16 +65,6 @@ def test_a_study_is_run_skipped_widened_and_refused(tmp_path):
     with pytest.raises(StudyError, match=r"train\.lr: 0\.001 there, 0\.5 asked for"):
         run(small(arms=["vanilla"], settings=["train.lr=0.5"]), tmp_path)
     assert contents(study) == {key: value for key, value in before.items() if key != "study.json"}
-
-
-def test_one_arm_fails_and_the_others_finish(tmp_path):
-    (tmp_path / "failing.toml").write_text(FAILING)
-    result = run(load(tmp_path / "failing.toml"), tmp_path, workers=1)
-    (failed,) = result.failed
-    assert failed.run.name == "greedy, seed 0"
-    assert "memory" in failed.text
-    assert "memory" in train.read_failure(failed.folder)["error"]
-    assert train.read_outcome(result.folder / "modest" / "seed-0").status == "completed"
 
 
 def test_a_killed_run_is_named_and_ends_as_if_it_had_not_been(tmp_path):
@@ -224,23 +168,6 @@ def test_nothing_is_written_for_a_spec_that_cannot_be_run(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    "written", [None, "{}", "[1]", "{", '{"profile": "x", "spec": {}, "runs": [], "data": null}']
-)
-def test_a_folder_that_is_no_study_is_refused(tmp_path, written):
-    if written is not None:
-        (tmp_path / "study.json").write_text(written)
-    with pytest.raises((StudyError, SpecError), match=r"study"):
-        resume(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ([] if written is None else ["study.json"])
-
-
-def test_a_folder_that_cannot_be_written_is_named(tmp_path):
-    (tmp_path / "out").write_text("a file")
-    with pytest.raises(StudyError, match=r"study\.json cannot be written: Not a directory"):
-        run(small(), tmp_path / "out")
-
-
 def test_a_model_that_does_not_fit_is_found_with_the_data_that_was_named(tmp_path, monkeypatch, data_root):
     monkeypatch.setenv("BPTT_DATA", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
@@ -259,6 +186,46 @@ def test_threads_folders_and_variables_are_those_of_the_moment(tmp_path, monkeyp
     assert not result.failed, result.failed[0].text
     page = train.read_spec(tmp_path / "runs" / "smnist-smoke" / "vanilla" / "seed-0")
     assert page["environment"]["threads"] == 2
+
+
+def test_as_many_run_at_once_as_there_are_cores_for_their_threads(tmp_path, monkeypatch):
+    def begun(usable, threads):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(usable)), raising=False)
+        assert cores() == usable
+        settings = [f"train.threads={threads}", "train.epochs=1", "train.anneal_epochs=0"]
+        watched = Watched()
+        run(small(seeds=[0, 1, 2, 3], settings=settings), tmp_path / f"{usable}-{threads}", observe=watched)
+        kinds = [kind for kind, _ in watched.kinds() if kind != "queue"]
+        assert kinds.count("end") == 4
+        return kinds.index("end")
+
+    assert [begun(3, 1), begun(3, 2), begun(1, 2)] == [3, 1, 1]
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert cores() == os.cpu_count()
+
+
+def test_a_run_goes_on_elsewhere_only_if_told_to_and_says_so(tmp_path, monkeypatch):
+    stopped = run(
+        small(settings=["train.epochs=40"]),
+        tmp_path,
+        observe=Watched(trained, lambda _: signal.raise_signal(signal.SIGINT)),
+    )
+    assert stopped.interrupted
+    monkeypatch.setenv("ATEN_CPU_CAPABILITY", "default")
+    (failed,) = resume(stopped.folder).failed
+    assert "cpu: " in failed.text
+    watched = Watched()
+    assert not resume(stopped.folder, accept_environment=True, observe=watched).failed
+    assert watched.events[-1].outcome.environment_changed
+    spec = small(settings=["train.epochs=40"])
+    assert not run(spec, tmp_path, accept_environment=True).failed
+
+
+def test_data_for_a_task_that_reads_none_are_refused(tmp_path):
+    with pytest.raises(SpecError, match=r"data: must be left out, for copying reads no files") as refusal:
+        run(small(), tmp_path / "out", data=tmp_path)
+    assert str(tmp_path) in str(refusal.value)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_arms_of_a_seed_start_from_the_same_weights_and_seeds_do_not(tmp_path):

@@ -2,92 +2,19 @@
 
 import json
 import warnings
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import asdict
+from collections.abc import Collection
 from functools import lru_cache
 from inspect import signature
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import torch
 
 from .. import Detach, nn, tasks, train
 from ..streams import stream
-from ._fields import Field, bind, fields_of
-from ._problems import Problem, unknown
+from ._bind import AROUND_CELLS, CELLS
+from ._problems import Problem, first_line
 from ._spec import Arm, Section
-
-Bound = tuple[dict[str, Any], list[Problem]]
-
-_CELLS = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
-# What a cell's constructor takes and a spec does not set: sizes come from the task, the rest from bptt.
-_NOT_OF_CELLS = ("input_size", "batch_first", "device", "dtype", "detach")
-_AROUND_CELLS = {
-    "cell": Field(Literal["lstm", "gru", "rnn"]),
-    "embed": Field(Literal["none", "linear", "lookup"], "none"),
-    "embed_size": Field(int | Literal["none"], "none"),
-    "readout": Field(Literal["each", "last", "mean", "max"]),
-}
-
-
-def bind_task(given: Mapping[str, Any]) -> Bound:
-    """Check a `[task]`: its name, and the arguments of that task's function except where its data lies."""
-    name = Field(str)
-    if given.get("name") not in tasks.names():
-        _, problems = bind("task", {"name": given["name"]} if "name" in given else {}, {"name": name})
-        return dict(given), problems or [unknown("task.name", "task", given["name"], tasks.names())]
-    fields = {"name": name} | fields_of(tasks.factory(given["name"]), leave_out=("data",))
-    return bind("task", given, fields)
-
-
-def bind_model(given: Mapping[str, Any]) -> Bound:
-    """Check a `[model]`: the cell, its constructor's arguments, and what SequenceModel puts around it."""
-    cell = given.get("cell")
-    if cell not in _CELLS:
-        around = {key: value for key, value in given.items() if key in _AROUND_CELLS}
-        return dict(given), bind("model", around, _AROUND_CELLS)[1]
-    complete, problems = bind(
-        "model", given, _AROUND_CELLS | fields_of(_CELLS[cell], leave_out=_NOT_OF_CELLS)
-    )
-    if not problems and (complete["embed"] == "none") != (complete["embed_size"] == "none"):
-        rule = 'must be given with embed = "linear" or "lookup", and only then'
-        problems.append(Problem("model.embed_size", f"{rule}, got {complete['embed_size']!r}"))
-    return complete, problems
-
-
-def bind_train(given: Mapping[str, Any]) -> Bound:
-    """Check a `[train]` against `bptt.train.Config`, whose seed comes from `seeds`."""
-    complete, problems = bind("train", given, fields_of(train.Config, leave_out=("seed",)))
-    told = {problem.key for problem in problems}
-    known = {key: value for key, value in given.items() if key in complete}
-    try:
-        complete = asdict(train.Config(**{"epochs": 10**9, **known, "seed": 0}))
-        del complete["seed"]
-    except train.ConfigError as error:
-        # Config knows the ranges; types, and nearest names, have been told already.
-        rest = [Problem(f"train.{field}", message) for field, message in error.problems]
-        problems += [problem for problem in rest if problem.key not in told]
-    return complete, problems
-
-
-def bind_detach(key: str, given: Any) -> Bound:
-    """Check an arm's `detach` table against `bptt.Detach`."""
-    if not isinstance(given, dict):
-        return {}, [Problem(key, f"must be a table such as {{h = 0.25}}, got {given!r}")]
-    complete, problems = bind(key, given, fields_of(Detach))
-    if not problems:
-        try:
-            Detach(**complete)
-        except (TypeError, ValueError) as error:
-            problems.append(Problem(key, str(error).removeprefix("Detach: ")))
-    return complete, problems
-
-
-BINDERS: dict[str, Callable[[Mapping[str, Any]], Bound]] = {
-    "task": bind_task,
-    "model": bind_model,
-    "train": bind_train,
-}
 
 
 def task(section: Section, data: Path | None) -> tasks.Task:
@@ -98,9 +25,14 @@ def task(section: Section, data: Path | None) -> tasks.Task:
         FileNotFoundError: if its data is not found.
     """
     arguments = {key: value for key, value in section.items() if key not in ("name", "fingerprint")}
-    if data is not None and "data" in signature(tasks.factory(section["name"])).parameters:
+    if data is not None and reads_data(section):
         arguments["data"] = data
     return tasks.make(section["name"], **arguments)
+
+
+def reads_data(section: Section) -> bool:
+    """Whether the task of a section reads files, so that it matters where they lie."""
+    return "data" in signature(tasks.factory(section["name"])).parameters
 
 
 def model(section: Section, of: tasks.Task, detach: Section | None, seed: int) -> nn.SequenceModel:
@@ -167,7 +99,7 @@ def _tried(section_json: str) -> Sizes | str | None:
     except (FileNotFoundError, tasks.data.DataError):
         return None
     except (RuntimeError, TypeError, ValueError) as error:
-        return str(error)
+        return first_line(error)
 
 
 def misfit(arm: Arm, known: Sizes) -> list[Problem]:
@@ -177,7 +109,7 @@ def misfit(arm: Arm, known: Sizes) -> list[Problem]:
         with torch.device("meta"), warnings.catch_warnings(action="error"):
             _assemble(arm.model, known, arm.detach)
     except (TypeError, ValueError, RuntimeError, UserWarning) as error:
-        return _of_message("model", str(error), arm.model)
+        return _of_message("model", first_line(error), arm.model)
     return []
 
 
@@ -191,7 +123,7 @@ def _of_message(section: str, message: str, keys: Section) -> list[Problem]:
 
 
 def _assemble(section: Section, of: Sizes, detach_section: Section | None) -> nn.SequenceModel:
-    arguments = {key: value for key, value in section.items() if key not in _AROUND_CELLS}
+    arguments = {key: value for key, value in section.items() if key not in AROUND_CELLS}
     embed, width = section["embed"], section["embed_size"]
     if (embed == "lookup") != (of.vocabulary is not None):
         raise ValueError(f'embed must be "lookup" for tokens and for nothing else, got {embed!r}')
@@ -204,5 +136,5 @@ def _assemble(section: Section, of: Sizes, detach_section: Section | None) -> nn
     elif embed == "linear":
         embedding = torch.nn.Linear(of.input_size, width)
     core_input = of.input_size if embedding is None else width
-    core = _CELLS[section["cell"]](core_input, **arguments, detach=detach(detach_section))
+    core = CELLS[section["cell"]](core_input, **arguments, detach=detach(detach_section))
     return nn.SequenceModel(core, of.output_size, embed=embedding, readout=section["readout"])

@@ -8,8 +8,10 @@ from typing import Any
 import torch
 
 from . import _build
-from ._document import SECTIONS, Document, table
+from ._bind import BINDERS, bind_detach
+from ._document import SECTIONS, Document, arm_key, table
 from ._fields import Field, bind
+from ._nearest import detach_belongs_to_arms, elsewhere
 from ._problems import Problem, unknown
 from ._spec import Arm, Section, Spec
 
@@ -32,7 +34,7 @@ def check(document: Document, profile: str, device: str) -> tuple[Spec, list[Pro
     problems += _device(device)
     seeds, found = _seeds("seeds", document.get("seeds"))
     problems += found
-    problems += _name("experiment.name", about["name"])
+    problems += _name("experiment.name", about.get("name"))
     arms = []
     if not document.get("arms"):
         problems.append(Problem("arms", "must hold at least one [arms.NAME], got none"))
@@ -40,7 +42,9 @@ def check(document: Document, profile: str, device: str) -> tuple[Spec, list[Pro
         arm, found = _arm(name, given, document)
         arms.append(arm)
         problems += found
-    spec = Spec(about["name"], profile, about["title"], about["source"], device, tuple(seeds), tuple(arms))
+    base = {section: BINDERS[section](table(document.get(section)))[0] for section in SECTIONS}
+    name, title = about.get("name", ""), about.get("title", "")
+    spec = Spec(name, profile, title, about["source"], device, tuple(seeds), tuple(arms), base)
     return spec, list(dict.fromkeys(problems))
 
 
@@ -52,16 +56,14 @@ def check_profiles(document: Document) -> list[Problem]:
     problems = []
     for name, told in profiles.items():
         key, profile = f"profiles.{name}", table(told)
-        problems += _name(key, name) + _keys(key, told, _OF_PROFILE)
+        problems += _name(key, name) + elsewhere(_keys(key, told, _OF_PROFILE), document, f"{key}.")
         if not isinstance(profile.get("cost", ""), str):
             problems.append(Problem(f"{key}.cost", f"must be a string, got {profile['cost']!r}"))
         if "seeds" in profile:
             problems += _seeds(f"{key}.seeds", profile["seeds"])[1]
         for section in SECTIONS:
-            _, found = _build.BINDERS[section](
-                {**table(document.get(section)), **table(profile.get(section))}
-            )
-            placed = (_placed(problem, key, profile) for problem in found)
+            _, found = BINDERS[section]({**table(document.get(section)), **table(profile.get(section))})
+            placed = (_placed(problem, key, profile) for problem in elsewhere(found, document))
             problems += [problem for problem in placed if problem.key.startswith(key)]
     return problems
 
@@ -76,6 +78,8 @@ def select(spec: Spec, arms: Sequence[str] | None, seeds: Sequence[int] | None) 
         chosen = tuple(arm for arm in spec.arms if arm.name in arms)
         if not arms:
             problems.append(Problem("arms", "must name at least one arm, got none"))
+        if len(set(arms)) < len(arms):
+            problems.append(Problem("arms", f"must not repeat an arm, got {' '.join(arms)}"))
     if seeds is not None:
         _, found = _seeds("seeds", list(seeds))
         problems += found
@@ -91,33 +95,37 @@ def _device(device: str) -> list[Problem]:
 
 
 def _shape(document: Document) -> list[Problem]:
-    problems = [unknown(key, "section", key, _TOP) for key in document if key not in _TOP]
+    strangers = [key for key in document if key not in (*_TOP, "detach")]
+    problems = elsewhere([unknown(key, "section", key, _TOP) for key in strangers], document)
+    if "detach" in document:
+        problems.append(detach_belongs_to_arms(document))
     tables = {key: document.get(key, {}) for key in ("experiment", *SECTIONS, "arms")}
     wrong = {key: value for key, value in tables.items() if not isinstance(value, dict)}
     return problems + [Problem(key, f"must be a table, got {value!r}") for key, value in wrong.items()]
 
 
 def _arm(name: str, told: Any, document: Document) -> tuple[Arm, list[Problem]]:
-    problems = _name(f"arms.{name}", name) + _keys(f"arms.{name}", told, _OF_ARM)
+    key = arm_key(name)
+    problems = _name(key, name) + elsewhere(_keys(key, told, _OF_ARM), document, f"{key}.")
     given = table(told)
     label = given.get("label", name)
     if not isinstance(label, str):
-        problems.append(Problem(f"arms.{name}.label", f"must be a string, got {label!r}"))
+        problems.append(Problem(f"{key}.label", f"must be a string, got {label!r}"))
     detach = given.get("detach")
     bound: dict[str, Section] = {}
     broken = set()
-    for section, binder in _build.BINDERS.items():
+    for section, binder in BINDERS.items():
         own = table(given.get(section))
         complete, found = binder({**table(document.get(section)), **own})
         bound[section] = complete
         broken |= {section} if found else set()
-        problems += [_placed(problem, f"arms.{name}", given) for problem in found]
+        problems += [_placed(problem, key, given) for problem in elsewhere(found, document)]
     if detach is not None:
-        detach, found = _build.bind_detach(f"arms.{name}.detach", detach)
-        problems += found
+        detach, found = bind_detach(f"{key}.detach", detach)
+        problems += elsewhere(found, document, f"{key}.")
         broken |= {"detach"} if found else set()
     arm = Arm(name, label, bound["task"], bound["model"], bound["train"], detach)
-    problems += [_placed(problem, f"arms.{name}", given) for problem in _build.trial(arm, broken)]
+    problems += [_placed(problem, key, given) for problem in _build.trial(arm, broken)]
     return arm, problems
 
 
@@ -127,7 +135,7 @@ def _placed(problem: Problem, owner: str, given: Document) -> Problem:
     if section not in given or (key and key.split(".")[0] not in table(given[section])):
         return problem
     nearest = problem.nearest
-    if nearest is not None and nearest.startswith(f"{section}."):
+    if nearest is not None and nearest.partition(".")[0] in SECTIONS:
         nearest = f"{owner}.{nearest}"
     return replace(problem, key=f"{owner}.{problem.key}", nearest=nearest)
 

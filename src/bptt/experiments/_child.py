@@ -13,6 +13,7 @@ from typing import Any, Literal, NoReturn
 
 from .. import train
 from . import _build
+from ._problems import first_line
 from ._spec import Section
 
 # After the parent has died, how long a run may take to save its state.
@@ -53,7 +54,14 @@ def main(job: Job, pipe: Connection) -> None:
     except KeyboardInterrupt:
         _tell(pipe, Message("stopped"))
     except Exception as error:
-        _tell(pipe, Message("error", f"{type(error).__name__}: {error}"))
+        _tell(pipe, Message("error", f"{type(error).__name__}: {first_line(error)}"))
+
+
+def record_failure(folder: Path, error: Exception) -> None:
+    """Write why a run failed before it was trained or while it could not say so, if that can be written."""
+    with suppress(OSError, train.RunError):
+        folder.mkdir(parents=True, exist_ok=True)
+        train.record_failure(folder, error)
 
 
 def _train(job: Job, pipe: Connection) -> Message:
@@ -62,16 +70,17 @@ def _train(job: Job, pipe: Connection) -> Message:
         task = _build.task(document["task"], job.data)
         _check_data(task.fingerprint(), document["task"])
         model = _build.model(document["model"], task, document["detach"], document["seed"])
+        model = model.to(document["device"])
+        config, detach = _build.config(document["train"]), _build.detach(document["detach"])
     except Exception as error:
-        job.folder.mkdir(parents=True, exist_ok=True)
-        train.record_failure(job.folder, error)
+        record_failure(job.folder, error)
         raise
     outcome = train.fit(
         job.folder,
-        model.to(document["device"]),
+        model,
         task,
-        _build.config(document["train"]),
-        detach=_build.detach(document["detach"]),
+        config,
+        detach=detach,
         spec=document,
         command=job.command,
         observe=_Reporter(pipe),

@@ -1,9 +1,11 @@
 """Spec files as plain tables: finding and reading them, merging a profile, and `--set`."""
 
 import copy
+import json
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -18,6 +20,8 @@ SECTIONS = ("task", "model", "train")
 
 # An unquoted word on a command line is a string; everything else has to be TOML.
 _BARE_WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_.+-]*")
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+_SETTING_RULE = 'must be key=value with a TOML value, such as 0.25 or "adam"'
 
 
 def names() -> list[str]:
@@ -34,8 +38,8 @@ def read(name_or_file: str | Path) -> Document:
     """
     text = source_text(name_or_file)
     try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        return _loads(text)
+    except ValueError as error:
         raise SpecError([Problem(str(name_or_file), f"must be TOML: {error}")]) from error
 
 
@@ -73,10 +77,13 @@ def with_profile(document: Document, profile: str | None) -> tuple[str, Document
     profiles = table(base.pop("profiles", {}))
     default = table(base.get("experiment")).pop("profile", None)
     name = default if profile is None else profile
-    if name is None:
+    if name is None or (name == "base" and default is None and "base" not in profiles):
         return "base", base, []
-    if name not in profiles:
-        key = "experiment.profile" if profile is None else "profile"
+    key = "experiment.profile" if profile is None else "profile"
+    if not profiles:
+        rule = "must be left out, or [profiles.NAME] added to the spec, which has none"
+        return str(name), base, [Problem(key, f"{rule}, got {name!r}")]
+    if not isinstance(name, str) or name not in profiles:
         return str(name), base, [unknown(key, "profile", str(name), profiles)]
     chosen = {key: value for key, value in table(profiles[name]).items() if key != "cost"}
     return name, merged(base, chosen), []
@@ -93,12 +100,12 @@ def with_settings(document: Document, settings: Iterable[str]) -> tuple[Document
     for setting in settings:
         try:
             override = _parsed(setting)
-        except tomllib.TOMLDecodeError:
-            problems.append(Problem("--set", f"must be key=value with a TOML value, got {setting!r}"))
+        except ValueError:
+            problems.append(Problem("--set", f"{_SETTING_RULE}, got {_cut(setting)!r}"))
             continue
         strangers = table(override.get("arms")).keys() - arms.keys()
         if strangers:
-            problems += [unknown(f"arms.{arm}", "arm", arm, arms, path="arms.") for arm in strangers]
+            problems += [_unknown_arm(arm, table(override["arms"])[arm], arms) for arm in strangers]
             continue
         document = merged(document, override)
         arms = table(document.get("arms"))
@@ -116,6 +123,11 @@ def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> Document:
     return result
 
 
+def arm_key(name: str) -> str:
+    """How an arm's name is written as a key: `arms.vanilla`, `arms."h-detach-0.25"`."""
+    return f"arms.{name}" if _BARE_KEY.fullmatch(name) else f"arms.{json.dumps(name, ensure_ascii=False)}"
+
+
 def _specs() -> Traversable:
     return files("bptt.experiments") / "specs"
 
@@ -123,13 +135,40 @@ def _specs() -> Traversable:
 def _parsed(setting: str) -> Document:
     key, equals, value = setting.partition("=")
     if not equals:
-        raise tomllib.TOMLDecodeError("no equals sign")
+        raise ValueError("no equals sign")
     try:
-        return tomllib.loads(f"{key} = {value}")
-    except tomllib.TOMLDecodeError:
+        return _loads(f"{key} = {value}")
+    except ValueError:
         if not _BARE_WORD.fullmatch(value.strip()):
             raise
-        return tomllib.loads(f'{key} = "{value.strip()}"')
+        return _loads(f'{key} = "{value.strip()}"')
+
+
+def _loads(text: str) -> Document:
+    try:
+        document = tomllib.loads(text)
+        repr(document)  # Python reads integers of any length, but prints no endless ones
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    return document
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= 80 else f"{text[:80]}…"
+
+
+def _unknown_arm(name: str, told: Any, arms: Iterable[str]) -> Problem:
+    # Without quotes, the dots in arms.h-detach-0.25 are those between keys.
+    parts = [name]
+    while ".".join(parts) not in arms and isinstance(told, dict) and len(told) == 1:
+        ((part, told),) = told.items()
+        parts.append(part)
+    joined = ".".join(parts)
+    if joined in arms:
+        rule = "the name of an arm must be in quotes if it holds a dot"
+        return Problem(f"arms.{joined}", f"{rule}, got none", arm_key(joined))
+    problem = unknown(arm_key(name), "arm", name, arms)
+    return problem if problem.nearest is None else replace(problem, nearest=arm_key(problem.nearest))
 
 
 def table(value: Any) -> Document:

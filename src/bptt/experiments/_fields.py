@@ -1,4 +1,4 @@
-"""Signatures as the schema of a spec: which keys exist, their types and their defaults."""
+"""Signatures as the schema of a spec: which keys exist, their types, ranges and defaults."""
 
 import inspect
 import types
@@ -8,15 +8,18 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from ._problems import Problem, unknown
 
+# TOML's integers, and those that torch can count with, have 64 bits.
+LARGEST = 2**63 - 1
 _WORDS = {int: "an integer", float: "a number", str: "a string", bool: "true or false", type(None): '"none"'}
 
 
 @dataclass(frozen=True)
 class Field:
-    """One key of a section: its type and its default (`inspect.Parameter.empty` if it must be given)."""
+    """One key of a section: its type, default (`inspect.Parameter.empty` if it must be given) and limit."""
 
     hint: Any
     default: Any = inspect.Parameter.empty
+    at_most: int = LARGEST
 
     @property
     def required(self) -> bool:
@@ -75,21 +78,33 @@ def bind(
     """Check a section against its fields.
 
     Returns:
-        The section complete with defaults (whatever is right of it), and the problems found.
+        The section complete with defaults, without what must be given and is not, and the problems found.
     """
-    problems = []
-    for key, value in given.items():
-        if key not in fields:
-            problems.append(unknown(f"{section}.{key}", "key", key, fields, path=f"{section}."))
-        elif not fits(value, fields[key].hint):
-            problems.append(_mistyped(f"{section}.{key}", value, fields[key].hint))
+    problems = [
+        unknown(f"{section}.{key}", "key", key, fields, path=f"{section}.")
+        for key in given
+        if key not in fields
+    ]
+    complete = {}
     for key, field in fields.items():
-        if field.required and key not in given:
-            problems.append(
-                Problem(f"{section}.{key}", f"must be given, expected {describe(field.hint)}, got nothing")
-            )
-    complete = {key: given.get(key, field.default) for key, field in fields.items()}
-    return {key: _as(value, fields[key].hint) for key, value in complete.items()}, problems
+        if key not in given and field.required:
+            expected = describe(field.hint)
+            problems.append(Problem(f"{section}.{key}", f"must be given, expected {expected}, got nothing"))
+            continue
+        value = given.get(key, field.default)
+        problem = _misfit(f"{section}.{key}", value, field) if key in given else None
+        problems += [problem] if problem else []
+        complete[key] = value if problem else _as(value, field.hint)
+    return complete, problems
+
+
+def _misfit(key: str, value: Any, field: Field) -> Problem | None:
+    if not fits(value, field.hint):
+        return _mistyped(key, value, field.hint)
+    if isinstance(value, int) and not -LARGEST - 1 <= value <= field.at_most:
+        expected = describe(field.hint).removesuffix(' or "none"')
+        return Problem(key, f"must be {expected} ≤ {field.at_most}, got {value}")
+    return None
 
 
 def _mistyped(key: str, value: Any, hint: Any) -> Problem:

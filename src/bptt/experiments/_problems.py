@@ -7,11 +7,19 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing wrong: where (a dotted key), which rule it breaks, and the nearest right name if any is."""
+    """One thing wrong.
+
+    Attributes:
+        key: where, as a dotted key.
+        message: which rule it breaks, what was expected and what came.
+        nearest: the nearest right name, if any is near.
+        unknown: the word that is no key, where that is what is wrong.
+    """
 
     key: str
     message: str
     nearest: str | None = None
+    unknown: str | None = None
 
     def __str__(self) -> str:
         hint = f" Did you mean {self.nearest!r}?" if self.nearest is not None else ""
@@ -46,7 +54,15 @@ def unknown(key: str, kind: str, got: str, known: Iterable[str], *, path: str = 
     """
     known = list(known)
     close = difflib.get_close_matches(got, known, n=1, cutoff=0.5)
-    listed = ", ".join(known) if known else "none here"
+    message = f"unknown {kind}, expected one of {', '.join(known) or 'none here'}, got {got!r}"
     return Problem(
-        key, f"unknown {kind}, expected one of {listed}, got {got!r}", *(path + name for name in close)
+        key,
+        message,
+        nearest=path + close[0] if close else None,
+        unknown=got if kind in ("key", "section") else None,
     )
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says in its first line; below it torch prints the frames of its C++."""
+    return str(error).partition("\n")[0]

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from .. import train
-from . import _build, _study
-from ._child import Job, Message
+from . import _build, _stored, _study
+from ._child import Job, Message, record_failure
 from ._pool import execute
-from ._problems import Problem, SpecError
+from ._problems import Problem, SpecError, first_line
 from ._spec import Run, Spec
 from ._study import Study
 
@@ -77,14 +77,17 @@ def run(
         How each run ended. A run that fails stops no other.
 
     Raises:
-        SpecError: if the task's data is not found or workers is less than 1, before anything is written.
-        StudyError: if a folder belongs to another spec, before anything is written.
+        SpecError: if the task's data is not found, or given to a task that reads none, or workers is less
+            than 1, before anything is written.
+        StudyError: if a folder belongs to another spec or its study.json is damaged, before anything is
+            written.
     """
     place = Path(data).resolve() if data is not None else None
     description, runs = _prepared(spec, place)
     asked = command or f"bptt.experiments.run({spec.experiment!r}, profile={spec.profile!r})"
-    study = Study(Path(out) / spec.folder, spec, description, runs, place, asked)
-    joined = _study.joined(study)
+    study = Study(Path(out) / spec.folder, spec, description, runs, place, (asked,))
+    begun = (study.folder / _study.NAME).exists()
+    joined = _study.joined(_stored.read(study.folder), study) if begun else study
     _study.check_folders(study.folder, runs)
     limit = _workers(spec, workers)
     joined.write()
@@ -113,10 +116,10 @@ def resume(
         SpecError: as in `run`.
     """
     folder = Path(folder)
-    home = folder if (folder / "study.json").exists() else folder.resolve().parent.parent
-    if home != folder and not (home / "study.json").exists():
+    home = folder if (folder / _study.NAME).exists() else folder.resolve().parent.parent
+    if home != folder and not (home / _study.NAME).exists():
         home = folder
-    study = _study.read(home)
+    study = _stored.read(home)
     place = study.data if data is None else Path(data).resolve()
     _, runs = _prepared(study.spec, place)
     wanted = {one.folder for one in study.runs}
@@ -132,6 +135,11 @@ def resume(
 
 def _prepared(spec: Spec, data: Path | None) -> tuple[Mapping[str, Any], tuple[Run, ...]]:
     """Make every task once: the description of the first, and the runs with their data's fingerprints."""
+    if data is not None and not any(_build.reads_data(arm.task) for arm in spec.arms):
+        names = ", ".join(dict.fromkeys(arm.task["name"] for arm in spec.arms))
+        raise SpecError(
+            [Problem("data", f"must be left out, for {names} reads no files of yours, got {data}")]
+        )
     made: dict[str, tuple[_build.Sizes, Mapping[str, Any]]] = {}
     problems = []
     for arm in spec.arms:
@@ -142,6 +150,8 @@ def _prepared(spec: Spec, data: Path | None) -> tuple[Mapping[str, Any], tuple[R
                 made[key] = _build.Sizes.of(task), task.describe()
         except (FileNotFoundError, ValueError) as error:
             problems.append(Problem("task", str(error)))
+        except RuntimeError as error:
+            problems.append(Problem("task", first_line(error)))
         else:
             problems += _build.misfit(arm, made[key][0])
     if problems:
@@ -185,11 +195,16 @@ def _execute(
     jobs: dict[str, tuple[Job, Run]] = {}
     for one in study.runs:
         folder = study.folder / one.folder
-        outcome = train.read_outcome(folder)
+        try:
+            outcome = _ended(folder)
+        except train.RunError as error:
+            tell(_damaged(one, folder, error))
+            continue
         if outcome is not None:
             tell(Event("skip", one, folder, outcome=outcome))
             continue
-        job = Job(one.name, folder.absolute(), one.document, study.data, study.command, accept_environment)
+        command = study.commands[-1]
+        job = Job(one.name, folder.absolute(), one.document, study.data, command, accept_environment)
         jobs[job.name] = (job, one)
         tell(Event("queue", one, folder))
     with _interruptible() as interrupted:
@@ -202,7 +217,21 @@ def _execute(
         return Result(study.folder, events, interrupted())
 
 
+def _ended(folder: Path) -> train.Outcome | None:
+    outcome = train.verify_outcome(folder)
+    if outcome is not None or (folder / "spec.json").exists():
+        train.read_spec(folder)
+    return outcome
+
+
+def _damaged(run: Run, folder: Path, error: train.RunError) -> Event:
+    text = f"{first_line(error)}; move {folder} away and run again to train it anew"
+    return Event("failed", run, folder, text=text)
+
+
 def _event(run: Run, folder: Path, message: Message, stopping: bool) -> Event:
+    if message.kind == "killed":
+        return _killed(run, folder, message.content, stopping)
     match message.kind:
         case "start":
             return Event("start", run, folder)
@@ -212,14 +241,21 @@ def _event(run: Run, folder: Path, message: Message, stopping: bool) -> Event:
             return Event("end", run, folder, outcome=message.content)
         case "error":
             return Event("failed", run, folder, text=message.content)
-        case "killed" if (outcome := train.read_outcome(folder)) is not None:
-            return Event("end", run, folder, outcome=outcome)
-        case "killed" if not stopping:
-            folder.mkdir(parents=True, exist_ok=True)
-            train.record_failure(folder, RuntimeError(message.content))
-            return Event("failed", run, folder, text=message.content)
         case _:
             return Event("stopped", run, folder)
+
+
+def _killed(run: Run, folder: Path, cause: str, stopping: bool) -> Event:
+    try:
+        outcome = _ended(folder)
+    except train.RunError as error:
+        return _damaged(run, folder, error)
+    if outcome is not None:
+        return Event("end", run, folder, outcome=outcome)
+    if stopping:
+        return Event("stopped", run, folder)
+    record_failure(folder, RuntimeError(cause))
+    return Event("failed", run, folder, text=cause)
 
 
 @contextmanager

@@ -44,7 +44,10 @@ class Run:
 
 @dataclass(frozen=True)
 class Spec:
-    """A validated experiment: its arms and seeds, and where it came from."""
+    """A validated experiment: its arms and seeds, and where it came from.
+
+    `base` holds the task, model and train sections that arms lay their own keys over.
+    """
 
     experiment: str
     profile: str
@@ -53,6 +56,7 @@ class Spec:
     device: str
     seeds: tuple[int, ...]
     arms: tuple[Arm, ...]
+    base: Mapping[str, Section]
 
     @property
     def folder(self) -> str:
@@ -77,7 +81,8 @@ class Spec:
             for arm in self.arms
         }
         about = {key: getattr(self, key) for key in ("experiment", "profile", "title", "source", "device")}
-        return about | {"seeds": list(self.seeds), "arms": arms}
+        base = {section: dict(values) for section, values in self.base.items()}
+        return about | {"seeds": list(self.seeds), "base": base, "arms": arms}
 
     def _run(self, arm: Arm, seed: int) -> Run:
         document = {

@@ -1,7 +1,6 @@
 """The study folder: which runs belong together, and whether a folder is ours to go on in."""
 
 import json
-import os
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -9,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from .. import train
-from ._check import check
-from ._document import SECTIONS, table
-from ._problems import SpecError
+from ._document import arm_key
 from ._spec import Run, Spec
+
+NAME = "study.json"
 
 
 class StudyError(RuntimeError):
@@ -21,14 +20,14 @@ class StudyError(RuntimeError):
 
 @dataclass(frozen=True)
 class Study:
-    """What `study.json` says: the spec, its runs, and how they were asked for."""
+    """What `study.json` says: the spec, its runs, and the commands that asked for them, oldest first."""
 
     folder: Path
     spec: Spec
     task: Mapping[str, Any]
     runs: tuple[Run, ...]
     data: Path | None
-    command: str
+    commands: tuple[str, ...]
 
     def write(self) -> None:
         """Write `study.json`, whole or not at all.
@@ -40,7 +39,7 @@ class Study:
             "experiment": self.spec.experiment,
             "profile": self.spec.profile,
             "title": self.spec.title,
-            "command": self.command,
+            "commands": list(self.commands),
             "data": None if self.data is None else str(self.data),
             "spec": self.spec.document(),
             "task": dict(self.task),
@@ -49,102 +48,85 @@ class Study:
             "runs": [{"arm": run.arm, "seed": run.seed, "folder": run.folder} for run in self.runs],
         }
         text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-        path = self.folder / "study.json"
-        temporary = self.folder / f".study.json.{os.getpid()}"
+        path = self.folder / NAME
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with temporary.open("w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
+            train.write_whole(path, text.encode())
         except OSError as error:
-            with suppress(OSError):
-                temporary.unlink(missing_ok=True)
             raise StudyError(f"{path} cannot be written: {error.strerror}") from error
+        except train.DiskFullError as error:
+            raise StudyError(str(error)) from error
 
 
-def read(folder: Path) -> Study:
-    """Read a study folder back, its spec validated like any other.
-
-    Raises:
-        StudyError: if the folder holds no readable study.
-        SpecError: if this version of bptt does not accept the spec in it.
-    """
-    path = folder / "study.json"
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        profile, written = document["profile"], document["spec"]
-        listed = {entry["folder"] for entry in document["runs"]}
-        data, task, command = document["data"], document["task"], document["command"]
-    except FileNotFoundError as error:
-        raise StudyError(
-            f"{folder} must be a study folder or one of its run folders, found no {path}"
-        ) from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StudyError(
-            f"{path} must be a study written by bptt, got {type(error).__name__}: {error}"
-        ) from error
-    spec, problems = check(_unfold(written), profile, written.get("device", "cpu"))
-    if problems:
-        raise SpecError(problems, f"{path}")
-    runs = tuple(run for run in spec.runs if run.folder in listed)
-    return Study(folder, spec, task, runs, None if data is None else Path(data), command)
-
-
-def joined(study: Study) -> Study:
-    """The study together with what its folder already holds of the same protocol: other seeds, other arms.
+def joined(old: Study, new: Study) -> Study:
+    """Both together: other seeds and other arms of the same protocol.
 
     Raises:
-        StudyError: if the folder belongs to another spec, naming the keys that differ.
+        StudyError: if `new` is of another spec, naming the keys that differ.
     """
-    if not (study.folder / "study.json").exists():
-        return study
-    old = read(study.folder)
-    arms = {arm.name: arm for arm in old.spec.arms} | {arm.name: arm for arm in study.spec.arms}
-    before, now = old.spec.document(), study.spec.document()
-    shared = before["arms"].keys() & now["arms"].keys()
-    for document in (before, now):
-        document["arms"] = {name: document["arms"][name] for name in sorted(shared)}
-        for arm in document["arms"].values():
-            del arm["label"]
-        for key in ("seeds", "title", "source"):
-            del document[key]
-    _refuse_if_different(study.folder, before, now)
-    spec = replace(
-        study.spec,
-        arms=tuple(arms.values()),
-        seeds=tuple(sorted({*old.spec.seeds, *study.spec.seeds})),
-    )
-    wanted = {run.folder for run in (*old.runs, *study.runs)}
-    return replace(study, spec=spec, runs=tuple(run for run in spec.runs if run.folder in wanted))
+    shared = {arm.name for arm in old.spec.arms} & {arm.name for arm in new.spec.arms}
+    _refuse_if_different(old.folder, _protocol(old.spec, shared), _protocol(new.spec, shared))
+    _refuse_other_data(old, new)
+    arms = {arm.name: arm for arm in old.spec.arms} | {arm.name: arm for arm in new.spec.arms}
+    seeds = tuple(sorted({*old.spec.seeds, *new.spec.seeds}))
+    spec = replace(new.spec, arms=tuple(arms.values()), seeds=seeds)
+    wanted = {run.folder for run in (*old.runs, *new.runs)}
+    runs = tuple(run for run in spec.runs if run.folder in wanted)
+    commands = tuple(dict.fromkeys((*old.commands, *new.commands)))
+    return replace(new, spec=spec, task=old.task, runs=runs, commands=commands)
 
 
 def check_folders(folder: Path, runs: Iterable[Run]) -> None:
-    """Make sure that no run folder that exists belongs to another spec.
+    """Make sure that no run folder that exists belongs to another spec; a damaged one is left to its run.
 
     Raises:
         StudyError: naming the first that does, and the keys that differ.
     """
     for run in runs:
         place = folder / run.folder
-        if (place / "spec.json").exists():
+        with suppress(OSError, train.RunError):
             written = train.read_spec(place)["spec"]
-            _refuse_if_different(place, written, run.document)
+            _refuse_if_different(place, written, run.document, out=folder)
 
 
-def _refuse_if_different(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+def _refuse_other_data(old: Study, new: Study) -> None:
+    expected, described = old.task["fingerprint"], old.spec.arms[0].task
+    for run in new.runs:
+        task = dict(run.document["task"])
+        fingerprint = task.pop("fingerprint")
+        if task == described and fingerprint != expected:
+            was = f"{old.folder} was begun with data of fingerprint {expected}, got {fingerprint}"
+            raise StudyError(f"{was}{_advice(old.folder)}")
+
+
+def _protocol(spec: Spec, arms: Iterable[str]) -> dict[str, Any]:
+    """What all runs of a study have in common, and these of its arms."""
+    document = spec.document()
+    common = {key: document[key] for key in ("experiment", "profile", "device")} | document["base"]
+    own = {arm_key(name): dict(document["arms"][name]) for name in arms}
+    for arm in own.values():
+        del arm["label"]
+    return common | own
+
+
+def _refuse_if_different(
+    folder: Path, before: Mapping[str, Any], now: Mapping[str, Any], *, out: Path | None = None
+) -> None:
     old, new = dict(_leaves(before)), dict(_leaves(now))
     there = {key: repr(old[key]) if key in old else "nothing" for key in old | new}
     asked = {key: repr(new[key]) if key in new else "nothing" for key in old | new}
-    lines = [
-        f"  {key}: {there[key]} there, {asked[key]} asked for" for key in there if there[key] != asked[key]
-    ]
-    if lines:
-        told = "\n".join(lines)
-        raise StudyError(
-            f"{folder} belongs to another spec:\n{told}\nuse another folder (--out), or those values"
-        )
+    different = [key for key in there if there[key] != asked[key]]
+    common = tuple(f".{key}" for key in different if key.partition(".")[0] in ("task", "model", "train"))
+    told = [key for key in different if not (key.startswith("arms.") and key.endswith(common))]
+    if told:
+        lines = "\n".join(f"  {key}: {there[key]} there, {asked[key]} asked for" for key in told)
+        raise StudyError(f"{folder} belongs to another spec:\n{lines}{_advice(out or folder)}")
+
+
+def _advice(folder: Path) -> str:
+    place = folder.parent
+    other = place.with_name(f"{place.name}-variant") if place.name else place / "variant"
+    return f"\na variant needs a folder of its own, for example --out {other}; or ask for what is there"
 
 
 def _leaves(document: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
@@ -157,14 +139,3 @@ def _leaves(document: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str
 
 def _arm_entry(name: str, label: str, detach: Mapping[str, Any] | None) -> dict[str, Any]:
     return {"name": name, "label": label} | ({} if detach is None else {"detach": dict(detach)})
-
-
-def _unfold(written: Mapping[str, Any]) -> dict[str, Any]:
-    # The complete spec of a study, put back into the form of a spec file.
-    arms = {
-        name: {key: value for key, value in table(arm).items() if value is not None}
-        for name, arm in table(written.get("arms")).items()
-    }
-    about = {key: written.get("experiment" if key == "name" else key) for key in ("name", "title", "source")}
-    empty: dict[str, Any] = {section: {} for section in SECTIONS}
-    return {"experiment": about, "seeds": written.get("seeds"), "arms": arms} | empty
