@@ -120,11 +120,15 @@ def test_settings_of_torch_that_decide_bits_are_recorded():
 
 def test_the_threads_recorded_are_those_that_torch_takes(monkeypatch):
     before = torch.get_num_threads()
-    monkeypatch.setattr("torch.set_num_threads", lambda _: None)
-    assert train.environment(CONFIG)["threads"] == before
-    monkeypatch.undo()
-    assert train.environment(CONFIG)["threads"] == 1
-    assert torch.get_num_threads() == before
+    torch.set_num_threads(2)
+    try:
+        assert train.environment(CONFIG)["threads"] == 1
+        assert torch.get_num_threads() == 2
+        monkeypatch.setattr("torch.set_num_threads", lambda _: None)
+        assert train.environment(CONFIG)["threads"] == 2
+    finally:
+        monkeypatch.undo()
+        torch.set_num_threads(before)
 
 
 @pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="needs two processors")
