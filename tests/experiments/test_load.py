@@ -173,6 +173,8 @@ def test_what_constructors_refuse_is_told_beside_the_rest():
         ({"settings": ["delay=3"]}, "delay", "task.delay"),
         ({"settings": ["seed=3"]}, "seed", "seeds"),
         ({"settings": ["train.seed=3"]}, "train.seed", "seeds"),
+        ({"settings": ["train.seeds=[3]"]}, "train.seeds", "seeds"),
+        ({"settings": ["experiment.seeds=[3]"]}, "experiment.seeds", "seeds"),
         ({"settings": ["title=x"]}, "title", "experiment.title"),
         ({"settings": ["train.learning_rate=0.1"]}, "train.learning_rate", "train.lr"),
         ({"settings": ["layers=2"]}, "layers", "model.num_layers"),

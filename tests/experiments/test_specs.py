@@ -84,6 +84,13 @@ def test_the_demo_reads_196_pixels_for_at_least_10_epochs():
         assert arm.train["epochs"] >= 10
 
 
+def test_the_demo_claims_no_published_protocol():
+    profile = experiments.read("demo")["profiles"]["paper"]
+    assert "not a published protocol" in profile["cost"]
+    values = experiments.source_text("demo").partition("seeds =")[2]
+    assert not re.search(r"# paper\b", values)
+
+
 def test_no_spec_silently_uses_onehot():
     for name, profile in EVERY:
         for arm in experiments.load(name, profile=profile).arms:

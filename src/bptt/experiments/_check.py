@@ -30,7 +30,7 @@ def check(document: Document, profile: str, device: str) -> tuple[Spec, list[Pro
     """
     problems = _shape(document)
     about, found = bind("experiment", table(document.get("experiment")), _ABOUT)
-    problems += found
+    problems += elsewhere(found, document)
     problems += _device(device)
     seeds, found = _seeds("seeds", document.get("seeds"))
     problems += found
@@ -160,6 +160,9 @@ def _name(key: str, name: Any) -> list[Problem]:
 
 
 def _seeds(key: str, seeds: Any) -> tuple[list[int], list[Problem]]:
+    if seeds is None:
+        rule = "must be given above the first [section], such as seeds = [0, 1]"
+        return [], [Problem(key, f"{rule}, got nothing")]
     right = isinstance(seeds, list) and all(
         isinstance(s, int) and not isinstance(s, bool) and 0 <= s < 2**63 for s in seeds
     )

@@ -66,7 +66,9 @@ def _keys(document: Document, owner: str) -> dict[str, str]:
     keys = {key: f"{owner}{section}.{key}" for section in SECTIONS for key in fields[section]}
     detach = f"{owner}detach" if owner.startswith("arms.") else _detach_key(document)
     keys |= {"detach": detach} | {key: f"{detach}.{key}" for key in fields_of(Detach)}
-    keys |= {"seed": "seeds"} | {key: f"experiment.{key}" for key in ("name", "title", "source")}
+    keys |= {"seed": "seeds", "seeds": "seeds"} | {
+        key: f"experiment.{key}" for key in ("name", "title", "source")
+    }
     return {alias: keys[key] for alias, key in _ALIASES.items() if key in keys} | keys
 
 
