@@ -4,21 +4,10 @@ import subprocess
 import sys
 
 import pytest
+from helpers.commands import refused
 
 from bptt import experiments
 from bptt.cli import main
-
-
-def refused(capsys, *argv):
-    """The message on stderr of a command that bad input ends with status 2 and without a traceback."""
-    try:
-        status = main(argv)
-    except SystemExit as stop:
-        status = stop.code
-    output = capsys.readouterr()
-    assert status == 2
-    assert "Traceback" not in output.err
-    return output.err
 
 
 @pytest.mark.parametrize("argv", [[], ["--help"], ["-h"]])
@@ -31,19 +20,31 @@ def test_help_names_every_command(capsys, argv):
 
 @pytest.mark.parametrize("command", ["ls", "show", "run", "resume", "report", "doctor", "data"])
 def test_every_command_has_help(capsys, command):
-    with pytest.raises(SystemExit) as stop:
-        main([command, "--help"])
-    assert stop.value.code == 0
+    assert main([command, "--help"]) == 0
     assert f"usage: bptt {command}" in capsys.readouterr().out
 
 
 def test_help_of_run_names_its_flags(capsys):
-    with pytest.raises(SystemExit):
-        main(["run", "--help"])
+    assert main(["run", "--help"]) == 0
     text = capsys.readouterr().out
+    assert """'arms."h-detach-0.25".detach.h=0.5'""" in text
+    assert "0 done, 1 some runs failed, 2 bad input, 130 stopped" in " ".join(text.split())
     for flag in ("profile", "seeds", "arms", "device", "data", "out", "set", "workers"):
         assert f"--{flag} " in text
     assert "None" not in text
+
+
+def test_help_tells_every_exit_status(capsys):
+    main(["--help"])
+    _, _, told = capsys.readouterr().out.partition("exit status:")
+    assert [line.split()[0] for line in told.strip().splitlines()] == ["0", "1", "2", "130"]
+
+
+def test_the_help_of_report_requires_folders(capsys):
+    assert main(["report", "--help"]) == 0
+    text = capsys.readouterr().out
+    assert "run folders. (required)" in text
+    assert "(default: )" not in text
 
 
 def test_version(capsys):
@@ -54,7 +55,7 @@ def test_version(capsys):
 
 
 def test_a_commands_help_does_not_wait_for_torch():
-    code = "import sys\nfrom bptt.cli import main\ntry: main(['run', '--help'])\nexcept SystemExit: pass\n"
+    code = "import sys\nfrom bptt.cli import main\nmain(['run', '--help'])\n"
     command = [sys.executable, "-c", code + "assert 'torch' not in sys.modules and 'tyro' in sys.modules"]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
@@ -72,6 +73,12 @@ def test_a_commands_help_does_not_wait_for_torch():
         (["run", "demo", "--device", "cudaa"], "'cuda'"),
         (["show", "copyng"], "'copying'"),
         (["show", "copying", "--set", "task.encoding=onehop"], "'onehot'"),
+        (["run", "--sed", "1", "demo"], "'--seeds'"),
+        (["show", "demo", "--txt"], "'--text'"),
+        (["data", "chek", "."], "'check'"),
+        (["data", "fetch", "mnst"], "'mnist'"),
+        (["data", "fetch", "mnist", "--des=x"], "'--dest'"),
+        (["doctor", "--data-dir", "x"], "'--data'"),
     ],
 )
 def test_a_misspelling_is_answered_with_the_nearest_right_name(capsys, tmp_path, monkeypatch, argv, nearest):
@@ -83,18 +90,46 @@ def test_a_misspelling_is_answered_with_the_nearest_right_name(capsys, tmp_path,
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
-        (["run"], "NAME|FILE"),
-        (["run", "demo", "--seeds", "one"], "--seeds"),
+        (["run"], "bptt run takes one experiment: a name of `bptt ls` or a spec file, got none"),
+        (["run", "--workers", "2"], "one experiment: a name of `bptt ls` or a spec file, got none"),
+        (
+            ["run", "demo", "copying"],
+            "one experiment: a name of `bptt ls` or a spec file, got 'copying' as well",
+        ),
+        (["show"], "bptt show takes one experiment"),
+        (["ls", "demo"], "bptt ls takes only flags, got 'demo' as well"),
+        (
+            ["run", "demo", "--seeds", "one"],
+            "--seeds must be whole numbers with spaces between them, such as",
+        ),
+        (["run", "demo", "--seeds", "3,4"], "such as --seeds 3 4, got '3,4'"),
+        (
+            ["run", "demo", "--workers", "two"],
+            "--workers must be a whole number, such as --workers 2, got 'two'",
+        ),
+        (
+            ["resume", ".", "--workers", "1.5"],
+            "--workers must be a whole number, such as --workers 2, got '1.5'",
+        ),
+        (["run", "demo", "--set"], "bptt run takes a value after --set, got none"),
+        (["run", "demo", "--profile", "--seeds", "1"], "bptt run takes a value after --profile, got none"),
+        (["run", "demo", "--accept-environment", "yes"], "got 'yes' as well"),
+        (["data"], "bptt data takes one of check, fetch, got none"),
+        (["data", "fetch"], "bptt data fetch takes one data set: mnist, got none"),
         (["run", "demo", "--seeds", "-1"], "at least one integer, each"),
         (["run", "demo", "--workers", "0", "--profile", "smoke"], "workers: must be an integer ≥ 1"),
         (["run", "nowhere.toml"], "No such file"),
-        (["resume", "nowhere"], "study folder"),
-        (["report", "nowhere"], "study folder"),
+        (["resume", "nowhere"], "nowhere must be a study folder or a run folder, but there is no nowhere."),
+        (
+            ["report", "nowhere/at"],
+            "nowhere/at must be a study folder or a run folder, but there is no nowhere.",
+        ),
         (["report"], "at least one"),
         (["data", "check", "nowhere"], "nowhere"),
         (["data", "fetch", "imagenet"], "mnist"),
         (["data", "--nonsense"], "nonsense"),
         (["run", "smnist", "--profile", "smoke", "--data", "nowhere"], "bptt data fetch mnist"),
+        (["run", "smnist", "--profile", "smoke", "--data", "nowhere"], "nowhere (no such folder)"),
     ],
 )
 def test_bad_input_ends_with_a_message(capsys, tmp_path, monkeypatch, argv, said):
@@ -121,6 +156,14 @@ def test_ls_names_experiments_profiles_costs_and_arms(capsys):
         assert experiments.read(name)["experiment"]["title"].split()[0] in text
     for word in ("smoke", "lite", "paper", "minutes", "vanilla"):
         assert word in text
+
+
+def test_ls_keeps_a_title_apart_from_the_costs(capsys):
+    assert main(["ls"]) == 0
+    lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    assert "demo  Digits read pixel by pixel (5,000 images)" in lines
+    assert "  arms          vanilla, h-detach-0.25" in lines
+    assert "  smoke         seconds; too short to mean anything" in lines
 
 
 def test_show_gives_every_resolved_value_and_the_runs(capsys):
@@ -191,10 +234,19 @@ def test_doctor_fails_if_something_essential_is_broken(capsys, monkeypatch, tmp_
 
 def test_data_is_checked(capsys, data_root, tmp_path):
     assert main(["data", "check", str(data_root)]) == 0
-    assert "t10k-labels-idx1-ubyte: right" in capsys.readouterr().out
+    assert "t10k-labels-idx1-ubyte.gz: right" in capsys.readouterr().out
     (tmp_path / "train-images-idx3-ubyte").write_bytes(b"no image")
     assert main(["data", "check", str(tmp_path)]) == 1
     assert "missing" in capsys.readouterr().out
+
+
+def test_each_file_is_checked_under_its_own_name(capsys, tmp_path):
+    for name in ("train-labels-idx1-ubyte", "train-labels-idx1-ubyte.gz"):
+        (tmp_path / name).write_bytes(b"no label")
+    assert main(["data", "check", str(tmp_path)]) == 1
+    names = [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:]]
+    assert len(set(names)) == len(names) == 5
+    assert {"train-labels-idx1-ubyte:", "train-labels-idx1-ubyte.gz:"} < set(names)
 
 
 def test_a_download_that_fails_says_so(capsys, monkeypatch, tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import threading
 import time
@@ -36,9 +37,8 @@ def test_every_experiment_runs_end_to_end(capsys, tmp_path, request, name, arms,
         assert f"{arm}, seed 0: completed after epoch {outcome.epoch}" in output
         assert (outcome.test is None) == (name == "copying")
     assert output.rstrip().endswith(f"bptt report {study}")
-    assert json.loads((study / "study.json").read_text())["commands"][0].startswith(
-        f"bptt run {name} --profile smoke"
-    )
+    (command,) = json.loads((study / "study.json").read_text())["commands"]
+    assert command.startswith(f"bptt run {name} --profile smoke")
 
     assert main(["run", name, *flags]) == 0
     assert "already completed" in capsys.readouterr().out
@@ -72,6 +72,31 @@ def test_failed_runs_are_named_and_a_report_is_still_written(capsys, tmp_path):
     assert page.exists()
 
 
+def test_a_run_that_diverges_ends_with_status_0_and_is_named(capsys, tmp_path):
+    spec = tmp_path / "wild.toml"
+    spec.write_text(
+        """
+        seeds = [0]
+        experiment = { name = "wild", title = "One arm takes steps that no number survives" }
+        task = { name = "adding", length = 4, train_size = 100, valid_size = 20, test_size = 20 }
+        model = { cell = "rnn", nonlinearity = "relu", hidden_size = 4, readout = "last" }
+        train = { epochs = 2, optimizer = "sgd", momentum = 0.0, batch_size = 20, clip_norm = "none" }
+        [arms.wild]
+        train.lr = 1e18
+        [arms.tame]
+        train.lr = 1e-3
+        """
+    )
+    assert main(["run", str(spec), "--out", str(tmp_path)]) == 0
+    output = capsys.readouterr()
+    run = tmp_path / "wild-base" / "wild" / "seed-0"
+    step = train.read_outcome(run).step
+    assert output.err == ""
+    assert f"wild, seed 0 ended at step {step}, in epoch 1, with a non-finite " in output.out
+    assert f"; see {run / 'done.json'}" in output.out
+    assert "2 of 2 runs have ended" in output.out
+
+
 def test_ctrl_c_says_how_to_resume(capsys, tmp_path):
     run = tmp_path / "copying-smoke" / "vanilla" / "seed-0"
 
@@ -87,6 +112,12 @@ def test_ctrl_c_says_how_to_resume(capsys, tmp_path):
     status = main(["run", "copying", *flags])
     thread.join()
     assert status == 130
-    assert f"bptt resume {tmp_path / 'copying-smoke'}" in capsys.readouterr().err
+    output = capsys.readouterr()
+    assert f"bptt resume {tmp_path / 'copying-smoke'}" in output.err
+    ((epoch, step),) = re.findall(
+        r"vanilla, seed 0: stopped in epoch (\d+) after step (\d+), saved\n", output.out
+    )
     assert main(["resume", str(run)]) == 0
-    assert "vanilla, seed 0: completed after epoch 60" in capsys.readouterr().out
+    output = capsys.readouterr().out
+    assert f"vanilla, seed 0: goes on in epoch {epoch}/60, after step {step}\n" in output
+    assert "vanilla, seed 0: completed after epoch 60" in output

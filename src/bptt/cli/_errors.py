@@ -1,6 +1,8 @@
 """How a command says that it cannot go on."""
 
+import difflib
 import sys
+from collections.abc import Iterable
 
 
 class CommandError(Exception):
@@ -17,3 +19,9 @@ class CommandError(Exception):
 
         console = Console(file=sys.stderr, soft_wrap=True, highlight=False)
         console.print(Text.assemble(("error: ", "bold red"), str(self)))
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """` Did you mean …?`, or nothing if no known word is close."""
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f" Did you mean {close[0]!r}?" if close else ""

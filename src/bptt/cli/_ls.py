@@ -8,24 +8,28 @@ from ._arguments import parse
 
 @dataclass(frozen=True)
 class Arguments:
-    """List the experiments: their profiles with the rough cost of each, and their arms."""
+    """List the experiments: their arms, and their profiles with the rough cost of each."""
 
 
 def main(argv: Sequence[str]) -> int:
-    """Print a table of the experiments."""
+    """Print the experiments."""
     parse(Arguments, "ls", argv)
     from rich.console import Console
+    from rich.padding import Padding
     from rich.table import Table
+    from rich.text import Text
 
     from .. import experiments
 
-    table = Table("experiment", "profile", "cost", "arms", box=None, header_style="bold", pad_edge=False)
+    console = Console()
     for name in experiments.names():
         document = experiments.read(name)
-        about, arms = document["experiment"], ", ".join(document["arms"])
-        table.add_row(f"[bold]{name}[/]", "", about["title"], "")
+        about = document["experiment"]
+        console.print(Text.assemble((name, "bold"), f"  {about['title']}"))
+        table = Table.grid(padding=(0, 2))
+        table.add_row("arms", Text(", ".join(document["arms"])))
         for profile, values in document["profiles"].items():
             usual = " (usual)" if profile == about.get("profile") else ""
-            table.add_row("", profile + usual, values.get("cost", ""), arms)
-    Console().print(table)
+            table.add_row(Text(profile + usual), Text(values.get("cost", "")))
+        console.print(Padding(table, (0, 0, 1, 2)))
     return 0

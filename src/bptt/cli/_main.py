@@ -1,12 +1,12 @@
 """Which commands there are, and how each ends; nothing heavy loads before one is chosen."""
 
-import difflib
 import importlib
 import os
 import sys
 from collections.abc import Callable, Sequence
+from io import TextIOWrapper
 
-from ._errors import CommandError
+from ._errors import CommandError, nearest
 
 COMMANDS = {
     "ls": "list the experiments",
@@ -33,7 +33,13 @@ examples:
   bptt run demo                               vanilla and h-detach on 5,000 real digits, in minutes
   bptt show copying --profile paper           every value of the published protocol
   bptt run copying --set task.delay=300       the same spec with another value
-  bptt report runs/demo-lite                  the page of a study
+  bptt report runs/demo-lite                  the table and the page of a study
+
+exit status:
+  0    done; a run that ended at a loss or gradient that is not finite is a result
+  1    a run failed, a download failed, or something checked is not right
+  2    bad input
+  130  stopped with Ctrl-C; all is saved
 """
 
 
@@ -46,22 +52,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0 done, 1 failed runs, 2 bad input, 130 Ctrl-C.
     """
-    words = list(sys.argv[1:] if argv is None else argv)
-    if not words or words[0] in ("-h", "--help", "help"):
-        print(
-            HELP.format(commands="\n".join(f"  {name:<8}{text}" for name, text in COMMANDS.items())), end=""
-        )
-        return 0
-    if words[0] == "--version":
-        from importlib.metadata import version
-
-        print(f"bptt {version('bptt')}")
-        return 0
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(
+                errors="replace"
+            )  # an ASCII terminal lacks ≥ and ±, which is no reason to stop
     try:
-        return _command(words[0])(words[1:])
+        status = _run(list(sys.argv[1:] if argv is None else argv))
+        sys.stdout.flush()
     except CommandError as failure:
         failure.show()
         return failure.status
+    except SystemExit as stop:  # tyro, after showing help; rich, when the reader of stdout has left
+        return stop.code if isinstance(stop.code, int) else 0
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
@@ -69,11 +72,30 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader, such as `head`, has seen enough; Python would complain once more while closing stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except OSError as error:
+        if error.filename is None:
+            raise
+        CommandError(f"{error.filename} cannot be used: {error.strerror}").show()
+        return 2
+    return status
+
+
+def _run(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help", "help"):
+        commands = "\n".join(f"  {name:<8}{text}" for name, text in COMMANDS.items())
+        print(HELP.format(commands=commands), end="")
+        return 0
+    if words[0] == "--version":
+        from importlib.metadata import version
+
+        print(f"bptt {version('bptt')}")
+        return 0
+    return _command(words[0])(words[1:])
 
 
 def _command(name: str) -> Callable[[Sequence[str]], int]:
     if name in COMMANDS:
         return importlib.import_module(f"bptt.cli._{name}").main
-    close = difflib.get_close_matches(name, COMMANDS, n=1, cutoff=0.5)
-    hint = f" Did you mean {close[0]!r}?" if close else ""
-    raise CommandError(f"unknown command {name!r}, expected one of {', '.join(COMMANDS)}.{hint}")
+    raise CommandError(
+        f"unknown command {name!r}, expected one of {', '.join(COMMANDS)}.{nearest(name, COMMANDS)}"
+    )

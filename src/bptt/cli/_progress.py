@@ -32,11 +32,11 @@ def display(console: Console) -> Iterator[Observe]:
 
 
 class Lines:
-    """One line when a run starts, after each epoch, and when it ends."""
+    """One line when a run starts or goes on, after each epoch, and when it ends."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._epochs: dict[str, int] = {}
+        self._epochs: dict[str, int] = {}  # the last that was told
 
     def __call__(self, event: Event) -> None:
         text = ending(event) if event.progress is None else self._epoch(event.run.folder, event.progress)
@@ -44,9 +44,13 @@ class Lines:
             self._console.print(f"{event.run.name}: {text}", soft_wrap=True, highlight=False, markup=False)
 
     def _epoch(self, run: str, now: train.Progress) -> str:
-        if now.metrics is None or self._epochs.get(run) == now.metrics["epoch"]:
+        finished = 0 if now.metrics is None else now.metrics["epoch"]
+        first = run not in self._epochs
+        before, self._epochs[run] = self._epochs.get(run, 0), finished
+        if first and now.resumed_at:
+            return resumption(now)
+        if now.metrics is None or finished == before:
             return ""
-        self._epochs[run] = now.metrics["epoch"]
         valid, left = scores(now.metrics["valid"]), clock(now.seconds_left)
         return f"epoch {now.metrics['epoch']}/{now.epochs}, valid {valid}" + (f", {left}" if left else "")
 
@@ -70,18 +74,25 @@ class Bars:
         elif event.kind == "start":
             self._bars[run] = self._progress.add_task(event.run.name, total=None, note="", left="")
         elif event.progress is not None:
-            self._advance(run, event.progress)
+            self._advance(event, event.progress)
         else:
             if run in self._bars:
                 self._progress.remove_task(self._bars.pop(run))
                 self._done[run] = self._epochs[run]
-            self._progress.console.print(f"{event.run.name}: {ending(event)}", highlight=False, markup=False)
+            self._print(event, ending(event))
         self._advance_all()
 
-    def _advance(self, run: str, now: train.Progress) -> None:
+    def _print(self, event: Event, text: str) -> None:
+        self._progress.console.print(f"{event.run.name}: {text}", highlight=False, markup=False)
+
+    def _advance(self, event: Event, now: train.Progress) -> None:
+        run = event.run.folder
         done = now.epoch - 1 + now.epoch_step / now.steps_per_epoch
         self._done[run] = done
-        self._at_first.setdefault(run, done)
+        if run not in self._at_first:
+            self._at_first[run] = done
+            if now.resumed_at:
+                self._print(event, resumption(now))
         note = f"valid {scores(now.metrics['valid'])}" if now.metrics else f"loss {now.loss:.4g}"
         left = clock(now.seconds_left)
         self._progress.update(
@@ -99,7 +110,8 @@ def ending(event: Event) -> str:
     """The start or end of a run in words."""
     outcome = event.outcome
     if outcome is None:
-        words = {"start": "started", "stopped": "stopped, saved", "failed": f"failed: {event.text}"}
+        stopped = f"stopped{event.text and ' '}{event.text}, saved"
+        words = {"start": "started", "stopped": stopped, "failed": f"failed: {event.text}"}
         return words.get(event.kind, "")
     best = (
         f", best valid {scores(outcome.best['valid'])} (epoch {outcome.best['epoch']})"
@@ -111,6 +123,11 @@ def ending(event: Event) -> str:
     return f"{already}{outcome.status} after epoch {outcome.epoch}{best}{test}"
 
 
+def resumption(now: train.Progress) -> str:
+    """Where a run is taken up, of its first progress, in words."""
+    return f"goes on in epoch {now.epoch}/{now.epochs}, after step {now.resumed_at}"
+
+
 def scores(metrics: Mapping[str, float]) -> str:
     """`accuracy 0.912` or, for a task without accuracy, the loss."""
     name = "accuracy" if "accuracy" in metrics else "loss"
@@ -118,10 +135,10 @@ def scores(metrics: Mapping[str, float]) -> str:
 
 
 def clock(seconds: float | None) -> str:
-    """`3 min left`, `2:05 h left`, or nothing if it is not known."""
+    """`5 s left`, `2 min 5 s left`, `2 h 5 min left`, or nothing if it is not known."""
     if seconds is None:
         return ""
     minutes, rest = divmod(round(seconds), 60)
     if minutes >= 60:
-        return f"{minutes // 60}:{minutes % 60:02d} h left"
-    return f"{minutes}:{rest:02d} min left"
+        return f"{minutes // 60} h {minutes % 60} min left"
+    return f"{minutes} min {rest} s left" if minutes else f"{rest} s left"

@@ -9,6 +9,7 @@ from tyro.conf import Positional, arg
 
 from ._arguments import parse
 from ._errors import CommandError
+from ._folders import check_there
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class Arguments:
     Missing and failed runs are named, never averaged away. The same results give the same bytes.
     """
 
-    folders: Annotated[Positional[tuple[Path, ...]], arg(metavar="DIR ...")]
+    folders: Annotated[Positional[tuple[Path, ...]], arg(metavar="DIR ...", help_behavior_hint="(required)")]
     """Study folders, folders of them, or run folders."""
     out: Annotated[
         Path | None, arg(metavar="DIR", help_behavior_hint="(default: report/ in or beside the studies)")
@@ -29,6 +30,7 @@ class Arguments:
 def main(argv: Sequence[str]) -> int:
     """Write the report."""
     given = parse(Arguments, "report", argv)
+    check_there(given.folders)
     from rich.console import Console
 
     from .. import report

@@ -7,14 +7,16 @@ from typing import Annotated
 
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
-from ._arguments import parse
+from ._arguments import parse, whole_number
+from ._folders import check_there
 
 
 @dataclass(frozen=True)
 class Arguments:
     """Go on with a study, or with one of its runs, from what is written in its folder.
 
-    A run that was stopped anywhere ends with the same bytes as one that never was.
+    A run that was stopped anywhere ends with the same bytes as one that never was. Exit status: as of
+    `bptt run`.
     """
 
     folder: Annotated[Positional[Path], arg(metavar="DIR")]
@@ -24,7 +26,7 @@ class Arguments:
     ] = None
     """Where the data sets lie."""
     workers: Annotated[
-        int | None, arg(metavar="N", help_behavior_hint="(default: the cores, one on a GPU)")
+        str | None, arg(metavar="N", help_behavior_hint="(default: the cores, one on a GPU)")
     ] = None
     """Runs at once."""
     accept_environment: FlagCreatePairsOff[bool] = False
@@ -33,17 +35,19 @@ class Arguments:
 
 def main(argv: Sequence[str]) -> int:
     """Resume what the arguments ask for."""
-    given = parse(Arguments, "resume", argv)
+    given = parse(Arguments, "resume", argv, takes="one folder, of a study or of a run in it")
+    workers = whole_number("--workers", given.workers)
+    check_there([given.folder])
     from .. import experiments
     from ._conclude import conclude
 
     def study(observe: Callable[[experiments.Event], None]) -> experiments.Result:
         return experiments.resume(
             given.folder,
-            workers=given.workers,
+            workers=workers,
             data=given.data,
             accept_environment=given.accept_environment,
             observe=observe,
         )
 
-    return conclude(study)
+    return conclude(study, resumed=given.folder)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from tyro.conf import FlagCreatePairsOff, Positional, UseAppendAction, arg
 
-from ._arguments import parse
+from ._arguments import parse, whole_number, whole_numbers
 
 
 @dataclass(frozen=True)
@@ -16,6 +16,7 @@ class Arguments:
     """Run an experiment: every arm under every seed, each run in its own process.
 
     Finished runs are skipped and broken ones go on where they stopped: the same command may be given again.
+    A run that ends at a loss or gradient that is not finite is a result, named at the end, and no failure.
     Exit status: 0 done, 1 some runs failed, 2 bad input, 130 stopped with Ctrl-C.
     """
 
@@ -26,15 +27,16 @@ class Arguments:
     ] = None
     """Which [profiles.NAME] to lay over the base values."""
     seeds: Annotated[
-        tuple[int, ...] | None, arg(metavar="N ...", help_behavior_hint="(default: the spec's)")
+        tuple[str, ...] | None, arg(metavar="N ...", help_behavior_hint="(default: the spec's)")
     ] = None
     """Seeds, separated by spaces."""
     arms: Annotated[tuple[str, ...] | None, arg(metavar="ARM ...", help_behavior_hint="(default: all)")] = (
         None
     )
     """Which arms to run."""
-    settings: Annotated[UseAppendAction[tuple[str, ...]], arg(name="set", metavar="KEY=VALUE")] = ()
-    """Another value for a key, such as task.delay=300; for all arms."""
+    set: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="KEY=VALUE")] = ()
+    """Another value for a key, for all arms: task.delay=300. For one arm, its name in double quotes and the
+    whole in single ones: 'arms."h-detach-0.25".detach.h=0.5'."""
     device: Annotated[str, arg(metavar="cpu|cuda")] = "cpu"
     """Where to train; CUDA_VISIBLE_DEVICES chooses among GPUs."""
     data: Annotated[
@@ -44,7 +46,7 @@ class Arguments:
     out: Annotated[Path, arg(metavar="DIR")] = Path("runs")
     """Folder for study folders; this study is DIR/EXPERIMENT-PROFILE."""
     workers: Annotated[
-        int | None, arg(metavar="N", help_behavior_hint="(default: the cores, one on a GPU)")
+        str | None, arg(metavar="N", help_behavior_hint="(default: the cores, one on a GPU)")
     ] = None
     """Runs at once."""
     accept_environment: FlagCreatePairsOff[bool] = False
@@ -53,7 +55,9 @@ class Arguments:
 
 def main(argv: Sequence[str]) -> int:
     """Run what the arguments ask for."""
-    given = parse(Arguments, "run", argv)
+    given = parse(Arguments, "run", argv, takes="one experiment: a name of `bptt ls` or a spec file")
+    seeds = None if given.seeds is None else whole_numbers("--seeds", given.seeds)
+    workers = whole_number("--workers", given.workers)
     # torch loads here, after the flags have been found right.
     from .. import experiments
     from ._conclude import conclude
@@ -63,14 +67,14 @@ def main(argv: Sequence[str]) -> int:
             given.experiment,
             profile=given.profile,
             arms=given.arms,
-            seeds=given.seeds,
-            settings=given.settings,
+            seeds=seeds,
+            settings=given.set,
             device=given.device,
         )
         return experiments.run(
             spec,
             given.out,
-            workers=given.workers,
+            workers=workers,
             data=given.data,
             command=shlex.join(["bptt", "run", *argv]),
             accept_environment=given.accept_environment,

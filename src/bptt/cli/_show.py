@@ -1,5 +1,6 @@
 """`bptt show`: what a spec comes to."""
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -20,7 +21,7 @@ class Arguments:
         str | None, arg(metavar="NAME", help_behavior_hint="(default: the spec's usual one)")
     ] = None
     """Which [profiles.NAME] to lay over the base values."""
-    settings: Annotated[UseAppendAction[tuple[str, ...]], arg(name="set", metavar="KEY=VALUE")] = ()
+    set: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="KEY=VALUE")] = ()
     """Another value for a key, as in `bptt run`."""
     text: FlagCreatePairsOff[bool] = False
     """Print the spec file itself, whose comments give the source of each value."""
@@ -28,14 +29,14 @@ class Arguments:
 
 def main(argv: Sequence[str]) -> int:
     """Print the spec."""
-    given = parse(Arguments, "show", argv)
+    given = parse(Arguments, "show", argv, takes="one experiment: a name of `bptt ls` or a spec file")
     from rich.console import Console
 
     from .. import experiments
 
     console = Console(soft_wrap=True, highlight=False, markup=False)
     try:
-        spec = experiments.load(given.experiment, profile=given.profile, settings=given.settings)
+        spec = experiments.load(given.experiment, profile=given.profile, settings=given.set)
         text = experiments.source_text(given.experiment)
     except experiments.SpecError as error:
         raise CommandError(str(error)) from error
@@ -61,7 +62,8 @@ def main(argv: Sequence[str]) -> int:
     console.print(f"\n{len(spec.runs)} runs in {spec.folder}/")
     for run in spec.runs:
         console.print(f"  {run.folder}")
-    console.print(f"\nthe spec file, with the source of each value:  bptt show {given.experiment} --text")
+    again = shlex.join(["bptt", "show", given.experiment, "--text"])
+    console.print(f"\nthe spec file, with the source of each value:  {again}")
     return 0
 
 

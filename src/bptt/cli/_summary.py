@@ -11,19 +11,21 @@ from .. import report
 
 
 def print_summary(console: Console, folders: Iterable[Path]) -> None:
-    """Print one table for each study in the folders.
+    """Print one table for each study in the folders, without the rows that no arm has come to.
 
     Raises:
         ValueError: if a folder holds no results.
     """
     for study in report.load(folders):
-        summary = report.summary_table(study)
-        names, *lines = zip(*summary.rows, strict=True)
-        table = Table(summary.columns[0], title=study.title, title_justify="left", header_style="bold")
+        summary = report.summary_table(study).turned()
+        first, *names = summary.columns
+        table = Table(first, title=study.title, title_justify="left", header_style="bold")
         for name in names:
-            table.add_column(Text(name.text))
-        for what, cells in zip(summary.columns[1:], lines, strict=True):
-            table.add_row(Text(what), *map(_text, cells))
+            table.add_column(Text(name))
+        for row in summary.rows:
+            what, *cells = row
+            if not all(cell.text.startswith(("—", "not reached")) for cell in cells):
+                table.add_row(Text(what.text), *map(_text, cells))
         console.print(table)
 
 

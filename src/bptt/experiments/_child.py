@@ -51,6 +51,8 @@ def main(job: Job, pipe: Connection) -> None:
     os.environ.update(job.environment)
     try:
         _tell(pipe, _train(job, pipe))
+    except train.Interrupted as stop:
+        _tell(pipe, Message("stopped", f"in epoch {stop.epoch} after step {stop.step}"))
     except KeyboardInterrupt:
         _tell(pipe, Message("stopped"))
     except Exception as error:

@@ -25,7 +25,8 @@ class Event:
     """Something that happened to a run.
 
     Before any run starts, every one has had a `skip` (it was finished already) or a `queue`.
-    `progress` comes with kind `progress`; `outcome` with `skip` and `end`; `text`, a reason, with `failed`.
+    `progress` comes with kind `progress`; `outcome` with `skip` and `end`; `text` with `failed`, why, and
+    with `stopped`, where, if that is known.
     """
 
     kind: Kind
@@ -242,7 +243,7 @@ def _event(run: Run, folder: Path, message: Message, stopping: bool) -> Event:
         case "error":
             return Event("failed", run, folder, text=message.content)
         case _:
-            return Event("stopped", run, folder)
+            return Event("stopped", run, folder, text=message.content or "")
 
 
 def _killed(run: Run, folder: Path, cause: str, stopping: bool) -> Event:
