@@ -8,6 +8,7 @@ import threading
 import time
 
 import pytest
+from helpers.experiments import FAILING
 
 from bptt import train
 from bptt.cli import main
@@ -46,18 +47,7 @@ def test_every_experiment_runs_end_to_end(capsys, tmp_path, request, name, arms,
 
 def test_failed_runs_are_named_and_a_report_is_still_written(capsys, tmp_path):
     spec = tmp_path / "failing.toml"
-    spec.write_text(
-        """
-        seeds = [0]
-        experiment = { name = "failing", title = "One arm cannot be run" }
-        task = { name = "copying", delay = 2, train_size = 100, valid_size = 20, iterations = 2 }
-        model = { cell = "lstm", hidden_size = 4, readout = "each" }
-        train = { epochs = 2 }
-        [arms.greedy]
-        model.hidden_size = 10_000_000
-        [arms.modest]
-        """
-    )
+    spec.write_text(FAILING)
     assert main(["run", str(spec), "--out", str(tmp_path)]) == 1
     output = capsys.readouterr()
     assert "greedy, seed 0 failed: RuntimeError" in output.err
@@ -94,7 +84,7 @@ def test_a_run_that_diverges_ends_with_status_0_and_is_named(capsys, tmp_path):
     assert output.err == ""
     assert f"wild, seed 0 ended at step {step}, in epoch 1, with a non-finite " in output.out
     assert f"; see {run / 'done.json'}" in output.out
-    assert "2 of 2 runs have ended" in output.out
+    assert "ended: 2 of 2 runs, in " in output.out
 
 
 def test_ctrl_c_says_how_to_resume(capsys, tmp_path):

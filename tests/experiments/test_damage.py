@@ -34,6 +34,7 @@ def rewritten(path):
 DAMAGES = {
     "done.json is no JSON": ("done.json", lambda path: path.write_text("{")),
     "done.json is altered": ("done.json", rewritten),
+    "done.json is a folder": ("done.json", lambda path: (path.unlink(), path.mkdir())),
     "metrics are altered": ("metrics.jsonl", rewritten),
     "metrics are gone": ("metrics.jsonl", lambda path: path.unlink()),
     "weights are cut": ("weights.safetensors", lambda path: path.write_bytes(path.read_bytes()[:-1])),

@@ -198,7 +198,7 @@ def _execute(
         folder = study.folder / one.folder
         try:
             outcome = _ended(folder)
-        except train.RunError as error:
+        except (OSError, train.RunError) as error:
             tell(_damaged(one, folder, error))
             continue
         if outcome is not None:
@@ -225,7 +225,7 @@ def _ended(folder: Path) -> train.Outcome | None:
     return outcome
 
 
-def _damaged(run: Run, folder: Path, error: train.RunError) -> Event:
+def _damaged(run: Run, folder: Path, error: Exception) -> Event:
     text = f"{first_line(error)}; move {folder} away and run again to train it anew"
     return Event("failed", run, folder, text=text)
 
@@ -249,7 +249,7 @@ def _event(run: Run, folder: Path, message: Message, stopping: bool) -> Event:
 def _killed(run: Run, folder: Path, cause: str, stopping: bool) -> Event:
     try:
         outcome = _ended(folder)
-    except train.RunError as error:
+    except (OSError, train.RunError) as error:
         return _damaged(run, folder, error)
     if outcome is not None:
         return Event("end", run, folder, outcome=outcome)
