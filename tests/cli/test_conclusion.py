@@ -48,7 +48,7 @@ def finished(folder, non_finite=None):
 def test_what_is_done_is_counted_and_its_report_named(resumed, study):
     status, out, err = resumed(finished(study), ("skip", {"outcome": outcome(study)}))
     assert (status, err) == (0, "")
-    assert f"2 of 2 runs have ended in {study}" in out
+    assert f"ended: 2 of 2 runs, in {study}\n" in out
     assert out.endswith(f"table, page and figures:  bptt report {shlex.quote(str(study))}\n")
     assert "\u2500" not in out
     assert "\u2501" not in out  # the table is for `report`
@@ -63,14 +63,14 @@ def test_a_run_that_diverged_is_a_result_and_named(resumed, study):
         f"{RUNS[1].name} ended at step 7, in epoch 2, with a non-finite loss (loss nan, gradient norm inf); "
         f"see {place}\n"
     ) in out
-    assert "2 of 2 runs have ended" in out
+    assert "ended: 2 of 2 runs" in out
 
 
 def test_failures_are_named_before_how_to_resume_after_ctrl_c(resumed, study):
     failed = "failed", {"text": "ValueError: no such thing"}
     status, out, err = resumed(failed, ("stopped", {}), interrupted=True)
     assert status == 130
-    assert "0 of 2 runs have ended" in out
+    assert "ended: 0 of 2 runs" in out
     assert err.splitlines() == [
         f"error: {RUNS[0].name} failed: ValueError: no such thing",
         f"1 of 2 runs failed: {RUNS[0].name}",

@@ -14,7 +14,7 @@ def process(*argv, **environment):
     """A command in a process of its own, whose stdout and stderr are pipes."""
     command = [sys.executable, "-m", "bptt.cli", *argv]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen(command, **pipes, env={**os.environ, **environment})
+    return subprocess.Popen(command, **pipes, env={**os.environ, "PYTHONUNBUFFERED": "", **environment})
 
 
 @pytest.mark.parametrize(

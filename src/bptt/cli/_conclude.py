@@ -34,7 +34,7 @@ def conclude(
         raise CommandError(str(error)) from error
     again = ["bptt", "resume", str(result.folder if resumed is None else resumed)]
     ended = [event.outcome for event in result.events.values() if event.outcome is not None]
-    print(f"\n{len(ended)} of {len(result.events)} runs have ended in {result.folder}")
+    print(f"\nended: {len(ended)} of {len(result.events)} runs, in {result.folder}")
     for event in result.events.values():
         if event.outcome is not None and event.outcome.non_finite is not None:
             print(_diverged(event, event.outcome))

@@ -54,17 +54,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(
-                errors="replace"
-            )  # an ASCII terminal lacks ≥ and ±, which is no reason to stop
+            stream.reconfigure(errors="replace")  # an ASCII terminal lacks ≥, which is no reason to stop
     try:
         status = _run(list(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()
     except CommandError as failure:
         failure.show()
         return failure.status
-    except SystemExit as stop:  # tyro, after showing help; rich, when the reader of stdout has left
-        return stop.code if isinstance(stop.code, int) else 0
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
@@ -90,7 +86,10 @@ def _run(words: list[str]) -> int:
 
         print(f"bptt {version('bptt')}")
         return 0
-    return _command(words[0])(words[1:])
+    try:
+        return _command(words[0])(words[1:])
+    except SystemExit as stop:  # tyro, after showing help; rich, when the reader of stdout has left
+        return stop.code if isinstance(stop.code, int) else 0
 
 
 def _command(name: str) -> Callable[[Sequence[str]], int]:
