@@ -1,6 +1,8 @@
 """Experiments of half a second, and what they leave behind."""
 
-from bptt.experiments import load
+import pytest
+
+from bptt.experiments import SpecError, load
 
 RESULTS = ("metrics.jsonl", "weights.safetensors", "done.json")
 
@@ -48,3 +50,15 @@ def results(folder):
 
 def trained(event):
     return event.kind == "progress" and event.progress.step > 1
+
+
+def refused(*given, **asked):
+    """The error of a spec that must be refused."""
+    with pytest.raises(SpecError) as caught:
+        load(*given, **asked)
+    return caught.value
+
+
+def told(error):
+    """Its problems by key."""
+    return {problem.key: problem for problem in error.problems}
