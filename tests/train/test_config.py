@@ -23,7 +23,7 @@ WRONG = {
     "solved_at": [0, 1.1, 99, "never"],
     "eval_batch_size": [0, 2**31],
     "precision": ["float16", torch.float32],
-    "threads": [0, 1.0, True, (os.cpu_count() or 1) + 1, 2**40],
+    "threads": [0, 1.0, True, 1025, 2**40],
     "backend": ["cuda", None],
     "checkpoint_seconds": [-1, float("nan")],
 }
@@ -82,14 +82,9 @@ def test_precision_names_a_dtype():
     assert Config(epochs=1, seed=0, precision="float64").dtype is torch.float64
 
 
-def test_threads_are_at_most_those_of_the_machine_and_the_error_says_how_many():
-    most = os.cpu_count() or 1
-    with pytest.raises(
-        ValueError, match=f"threads must be an integer from 1 to the {most} processors"
-    ) as caught:
-        Config(epochs=1, seed=0, threads=most + 1)
-    assert str(caught.value).endswith(f"got {most + 1}")
-    assert Config(epochs=1, seed=0, threads=most).threads == most
+def test_a_config_is_valid_on_every_machine_or_on_none(monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    assert Config(epochs=1, seed=0, threads=64).threads == 64
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "adamw", "rmsprop", "sgd"])

@@ -131,7 +131,6 @@ def test_the_threads_recorded_are_those_that_torch_takes(monkeypatch):
         torch.set_num_threads(before)
 
 
-@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="needs two processors")
 def test_a_run_is_not_resumed_with_other_threads_or_another_precision(tmp_path):
     before = stopped(tmp_path, spec={})
     with pytest.raises(train.EnvironmentChangedError) as caught:

@@ -1,6 +1,5 @@
 """How a run is trained, validated as a whole."""
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from sys import float_info
@@ -44,7 +43,7 @@ class Config:
         solved_at: stop after the epoch whose validation accuracy reaches this; `"none"` never.
         eval_batch_size: sequences per batch in evaluation.
         precision: dtype of the weights and of everything computed from them.
-        threads: torch's threads during the run, at most the machine's processors; the number before it is
+        threads: torch's threads during the run, at most 1024; the number before it is
             restored.
         backend: of the recurrences, a name in `bptt.ops.backends()`; `"auto"` takes the fastest.
         checkpoint_seconds: a checkpoint is written after every epoch, and within an epoch whenever the last
@@ -106,15 +105,17 @@ Rule = tuple[str, Callable[[Any], bool]]
 _LARGEST = 1e37  # Adam's first step multiplies lr by 10, and float32 must still hold that
 
 
+_MOST_THREADS = 1024  # any number works on any machine, but a typing error could start millions
+
+
 def _integer(low: int, bits: int = 31) -> Rule:
     rule = f"an integer, {low} ≤ … < 2**{bits}"
     return rule, lambda n: isinstance(n, int) and not isinstance(n, bool) and low <= n < 2**bits
 
 
 def _threads() -> Rule:
-    most = os.cpu_count() or 1
-    rule = f"an integer from 1 to the {most} processors of this machine"
-    return rule, lambda n: isinstance(n, int) and not isinstance(n, bool) and 1 <= n <= most
+    rule = f"an integer from 1 to {_MOST_THREADS}"
+    return rule, lambda n: isinstance(n, int) and not isinstance(n, bool) and 1 <= n <= _MOST_THREADS
 
 
 def _number(words: str, holds: Callable[[float], bool]) -> Rule:
