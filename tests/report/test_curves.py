@@ -9,6 +9,7 @@ from bptt import report
 from bptt.report._curves import figures
 from bptt.report._interactive import describe
 from bptt.report._look import look
+from bptt.report._static import draw
 
 LONG = {n: np.linspace(0.1, 0.8, 10) + n / 100 for n in range(5)}
 
@@ -92,6 +93,14 @@ def test_values_that_are_not_finite_are_not_drawn(make_study):
 @pytest.mark.parametrize(("last", "starts"), [(0, ()), (2, (5,)), (6, ())])
 def test_the_start_of_annealing_is_marked(make_study, last, starts):
     assert drawn(make_study(train={"anneal_epochs": last}))["training-loss"].anneal_starts == starts
+
+
+@pytest.mark.parametrize("epochs", [1, 3])
+def test_annealing_that_no_run_has_come_to_is_not_marked(make_study, epochs):
+    settings = {"epochs": 600, "anneal_epochs": 39}
+    for figure in drawn(make_study(train=settings, epochs=epochs)).values():
+        assert figure.anneal_starts == ()
+        draw(figure)  # a mark far beside the axes would leave them no room, which is a warning: an error here
 
 
 def test_nothing_is_annealed_without_blocking(make_study):

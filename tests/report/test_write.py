@@ -1,12 +1,14 @@
 """The files of a report: complete, self-contained, safe to open, and the same every time."""
 
 import csv
+import errno
 import itertools
 import json
 import re
 import subprocess
 import sys
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
@@ -233,6 +235,36 @@ def test_out_must_be_a_folder_and_nothing_is_left_behind(make_study, tmp_path):
         report.write([folder, tmp_path / "nowhere"], tmp_path / "out")
     assert not (tmp_path / "out").exists()
     assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.parametrize("out", ["/dev/null/x", "taken/report", "long" * 80])
+def test_what_cannot_be_written_is_named(make_study, tmp_path, out):
+    folder = make_study(seeds=[0], epochs=1, arms={"a": "a"})
+    (tmp_path / "taken").write_text("mine")
+    with pytest.raises(report.ReportError, match=r"cannot be written: \w") as caught:
+        report.write([folder], tmp_path / out)
+    assert str(tmp_path / out) in str(caught.value)
+    assert not list(tmp_path.rglob(".*"))
+
+
+def test_a_full_disk_leaves_the_old_report_and_no_rest(make_study, tmp_path, monkeypatch):
+    folder = make_study(seeds=[0], epochs=1, arms={"a": "a"})
+    before = report.write([folder]).index.read_bytes()
+
+    def full(path, data):
+        path.touch()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(report.ReportError, match=r"\.png cannot be written: No space left on device"):
+        report.write([folder])
+    assert (folder / "report/index.html").read_bytes() == before
+    assert not list(folder.rglob(".*"))
+
+
+def test_a_path_that_cannot_be_looked_at_is_named(make_study):
+    with pytest.raises(report.ReportError, match=r"xxx cannot be read: File name too long"):
+        report.load([make_study(seeds=[0]), "x" * 300])
 
 
 def test_a_report_needs_no_torch_and_loading_it_nothing_heavy(make_study):

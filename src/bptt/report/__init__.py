@@ -1,6 +1,7 @@
 """Reports from result files: statistics, figures, tables and one HTML page. Needs no torch."""
 
 from ._ending import Status as Status
+from ._files import ReportError as ReportError
 from ._run import Run as Run
 from ._statistics import ArmSummary as ArmSummary
 from ._statistics import Estimate as Estimate

@@ -100,6 +100,7 @@ def _figure(study: Study, key: str, title: str, curve: str, carry: bool) -> Figu
     shown = np.concatenate([line.values[np.isfinite(line.values)] for arm in arms for line in arm.seeds])
     wide = bool((shown > 0).all() and shown.max() > 30 * shown.min())
     log = norm or (not percent and wide)
+    last = max(arm.median.size for arm in arms)
     notes = ["median over the epoch's steps"] * norm + ["log scale"] * log
     return Figure(
         key=key,
@@ -110,7 +111,7 @@ def _figure(study: Study, key: str, title: str, curve: str, carry: bool) -> Figu
         arms=arms,
         spread="10% to 90% of the seeds" if tails else "lowest to highest seed",
         levels=_clip_levels(study) if norm else _chance_level(study, curve.split(".")[1]),
-        anneal_starts=_anneal_starts(study),
+        anneal_starts=tuple(start for start in _anneal_starts(study) if start <= last),
     )
 
 

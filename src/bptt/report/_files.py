@@ -10,6 +10,10 @@ _T = TypeVar("_T")
 _WORDS = {"nan": float("nan"), "inf": float("inf"), "-inf": float("-inf")}
 
 
+class ReportError(ValueError):
+    """A report that cannot be made or written; the message names each path, and what is wrong with it."""
+
+
 class DamagedError(ValueError):
     """A result file that is not what its name promises; the message names the file."""
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ._files import DamagedError, need, need_text_or_null, read_object
+from ._files import DamagedError, ReportError, need, need_text_or_null, read_object
 from ._run import Run, load_run
 
 
@@ -83,13 +83,17 @@ def load(dirs: Path | str | Iterable[Path | str]) -> tuple[Study, ...]:
         its study as a damaged run.
 
     Raises:
-        ValueError: a path is none of these, or its `study.json` is unreadable; all of them are named.
+        ReportError: a path is none of these, or its `study.json` is unreadable; all of them are named.
     """
     studies: dict[Path, Study] = {}
     wrong: list[str] = []
     for given in [dirs] if isinstance(dirs, Path | str) else dirs:
         path = Path(given)
-        found = _find(path)
+        try:
+            found = _find(path)
+        except OSError as error:
+            wrong.append(f"{path} cannot be read: {error.strerror}")
+            continue
         if not found:
             wrong.append(
                 f"{path} must be a study folder (with study.json), a folder of such folders, or a run folder "
@@ -101,9 +105,9 @@ def load(dirs: Path | str | Iterable[Path | str]) -> tuple[Study, ...]:
             except DamagedError as error:
                 wrong.append(f"{folder}: {error}")
     if wrong:
-        raise ValueError("\n".join(wrong))
+        raise ReportError("\n".join(wrong))
     if not studies:
-        raise ValueError("a report needs at least one study folder or run folder, got none")
+        raise ReportError("a report needs at least one study folder or run folder, got none")
     return tuple(studies.values())
 
 

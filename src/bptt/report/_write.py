@@ -2,11 +2,13 @@
 
 import os
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from ._csv import curves_csv, runs_csv, summary_csv
 from ._curves import figures
+from ._files import ReportError
 from ._page import Drawn, page
 from ._static import draw
 from ._study import Study, load
@@ -36,12 +38,16 @@ def write(dirs: Path | str | Iterable[Path | str], out: Path | str | None = None
         The paths written.
 
     Raises:
-        ValueError: a path is not a result folder, or `out` is needed, or is a file.
+        ReportError: a path is not a result folder, or `out` is needed, is a file, or cannot be written to.
     """
     studies = load(dirs)
     folder = Path(out) if out is not None else _default(studies)
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"out must be a folder, or a path where one can be made, got the file {folder}")
+    try:
+        taken = folder.exists() and not folder.is_dir()
+    except OSError as error:
+        raise ReportError(f"{folder} cannot be written: {error.strerror}") from error
+    if taken:
+        raise ReportError(f"out must be a folder, or a path where one can be made, got the file {folder}")
     contents: dict[str, bytes] = {}
     sections: list[tuple[Study, list[Drawn]]] = []
     for study, place in zip(studies, _places(studies), strict=True):
@@ -68,7 +74,7 @@ def _default(studies: Sequence[Study]) -> Path:
     parents = {study.folder.resolve().parent for study in studies}
     if len(parents) > 1:
         listed = ", ".join(str(study.folder) for study in studies)
-        raise ValueError(f"out must be given for studies that do not lie in one folder, got {listed}")
+        raise ReportError(f"out must be given for studies that do not lie in one folder, got {listed}")
     return studies[0].folder.parent / "report"
 
 
@@ -85,10 +91,12 @@ def _places(studies: Sequence[Study]) -> list[str]:
 
 
 def _replace(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         temporary.write_bytes(data)
         temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise ReportError(f"{path} cannot be written: {error.strerror}") from error
