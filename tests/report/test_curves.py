@@ -1,6 +1,7 @@
 """What the figures show, against brute-force numpy."""
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -101,6 +102,18 @@ def test_annealing_that_no_run_has_come_to_is_not_marked(make_study, epochs):
     for figure in drawn(make_study(train=settings, epochs=epochs)).values():
         assert figure.anneal_starts == ()
         draw(figure)  # a mark far beside the axes would leave them no room, which is a warning: an error here
+
+
+@pytest.mark.parametrize(("seeds", "score"), [(1, "accuracy"), (3, "accuracy"), (12, "loss")])
+def test_a_single_epoch_is_marks_at_a_whole_number(make_study, seeds, score):
+    for figure in drawn(make_study(seeds=range(seeds), epochs=1, score=score)).values():
+        assert (figure.last, figure.thin_lines) == (1, True)
+        traces = describe(figure)["data"]
+        roles = [trace["meta"]["role"] for trace in traces if "markers" in trace["mode"]]
+        assert roles == ([*["seed"] * seeds, "median"] if seeds > 1 else ["median"]) * 2
+        svg = draw(figure)["svg"].decode()
+        (axis,) = re.findall('id="matplotlib.axis_1".*?id="matplotlib.axis_2"', svg, re.DOTALL)
+        assert re.findall(r"<text[^>]*>([^<]*)</text>", axis) == ["1", "epoch"]
 
 
 def test_nothing_is_annealed_without_blocking(make_study):

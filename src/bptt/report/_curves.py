@@ -65,9 +65,14 @@ class Figure:
     anneal_starts: tuple[int, ...]
 
     @property
+    def last(self) -> int:
+        """The last epoch that any seed reached."""
+        return max(arm.median.size for arm in self.arms)
+
+    @property
     def thin_lines(self) -> bool:
-        """Whether there are few enough seeds to draw each."""
-        return max(len(arm.seeds) for arm in self.arms) <= THIN_LINES
+        """Whether to draw each seed: there are few, or a single epoch, at which there is no band to see."""
+        return self.last == 1 or max(len(arm.seeds) for arm in self.arms) <= THIN_LINES
 
 
 def figures(study: Study) -> tuple[Figure, ...]:

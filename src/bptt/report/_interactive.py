@@ -51,6 +51,7 @@ def _traces(figure: Figure, arm: ArmCurve) -> list[dict[str, Any]]:
                     "x": list(range(1, seed.values.size + 1)),
                     "y": _numbers(seed.values),
                     "line": {"width": 1},
+                    **({"mode": "markers", "marker": {"size": 4}} if seed.values.size == 1 else {}),
                 }
                 | {"hoverinfo": "skip", "meta": {"arm": arm.index, "role": "seed"}}
             )
@@ -73,7 +74,7 @@ def _traces(figure: Figure, arm: ArmCurve) -> list[dict[str, Any]]:
         | {"name": label, "showlegend": True, "mode": "lines+markers", "x": arm.epochs.tolist()}
         | {"y": _numbers(arm.median), "customdata": _details(arm), "connectgaps": False}
         | {"line": {"width": 2.5, "dash": own.dash}}
-        | {"marker": {"symbol": own.marker, "size": 7, "maxdisplayed": 12}}
+        | {"marker": {"symbol": own.marker, "size": 7 if figure.last > 1 else 9, "maxdisplayed": 12}}
         | {"hovertemplate": f"{label}: <b>%{{y:{value}}}</b>{_hover(arm, value)}<extra></extra>"}
         | {"meta": {"arm": arm.index, "role": "median"}},
     ]
@@ -105,7 +106,7 @@ def _text(label: str) -> str:
 
 
 def _layout(figure: Figure) -> dict[str, Any]:
-    last = max(arm.median.size for arm in figure.arms)
+    last = figure.last
     y: dict[str, Any] = {"automargin": True, "zeroline": False}
     if figure.axis:
         y |= {"title": {"text": figure.axis}}

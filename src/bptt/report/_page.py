@@ -90,7 +90,9 @@ def _figure(drawn: Drawn) -> dict[str, Any]:
 def _caption(figure: Figure) -> str:
     seeds = [seed for arm in figure.arms for seed in arm.seeds]
     sentences = []
-    if _several(figure):
+    if _several(figure) and figure.last == 1:
+        sentences.append("Large marks: median over seeds. Small marks: single seeds.")
+    elif _several(figure):
         sentences.append(f"Thick lines: median over seeds. Bands: {figure.spread}.")
         sentences += ["Thin lines: single seeds."] * figure.thin_lines
     if any(arm.n.min() < arm.expected for arm in figure.arms):

@@ -64,9 +64,9 @@ def _fill(axes: Any, figure: Figure) -> list[Any]:
     axes.set_title(figure.title, loc="left", fontsize=12, color=_INK, pad=16 if figure.anneal_starts else 8)
     axes.set_xlabel("epoch")
     axes.set_ylabel(figure.axis)
-    last = max(arm.median.size for arm in figure.arms)
+    last = figure.last
     axes.set_xlim(0.5 if last < 20 else 0, last + max(0.5, 0.015 * last))
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10], min_n_ticks=1))
     if figure.log:
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
@@ -97,7 +97,8 @@ def _draw_arm(axes: Any, arm: ArmCurve, thin_lines: bool) -> Any:
         axes.fill_between(arm.epochs, arm.low, arm.high, color=own.light, alpha=0.13, linewidth=0)
         for seed in arm.seeds if thin_lines else ():
             epochs = np.arange(1, seed.values.size + 1)
-            axes.plot(epochs, seed.values, color=own.light, linewidth=0.6, alpha=0.35)
+            dot = {"marker": "o", "markersize": 2.5} if seed.values.size == 1 else {}
+            axes.plot(epochs, seed.values, color=own.light, linewidth=0.6, alpha=0.35, **dot)
     for seed in arm.seeds:
         if seed.status is not Status.COMPLETED and np.isfinite(seed.values).any():
             end = np.flatnonzero(np.isfinite(seed.values))[-1]
@@ -112,7 +113,7 @@ def _draw_arm(axes: Any, arm: ArmCurve, thin_lines: bool) -> Any:
         **line,
         linewidth=2.0,
         marker=_MARKERS[own.marker],
-        markersize=5,
+        markersize=5 if arm.median.size > 1 else 6,
         markevery=(arm.index * step // 3 % step, step),
         zorder=3,
     )[0]

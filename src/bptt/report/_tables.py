@@ -139,8 +139,7 @@ def environment_table(study: Study) -> Table:
 
 def figure_table(figure: Figure, most: int = 10) -> Table:
     """The values of a figure at up to `most` epochs, first and last among them, for who cannot see it."""
-    last = max(arm.median.size for arm in figure.arms)
-    epochs = np.unique(np.linspace(1, last, min(last, most)).round().astype(int))
+    epochs = np.unique(np.linspace(1, figure.last, min(figure.last, most)).round().astype(int))
     rows = [
         (Cell(str(epoch)), *(_figure_cell(figure, arm, int(epoch)) for arm in figure.arms))
         for epoch in epochs
