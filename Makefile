@@ -9,7 +9,7 @@ RUNS ?= runs
 
 setup: $(VENV)/.installed
 
-$(VENV)/.installed: pyproject.toml constraints.txt
+$(VENV)/.installed: pyproject.toml constraints.txt $(wildcard native/*.* native/simd/*)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,docs]"
 	touch $@
@@ -18,8 +18,10 @@ demo: setup
 	$(BIN)/bptt run demo --profile lite --out $(RUNS)
 	$(BIN)/bptt report $(RUNS)/demo-lite
 
+# The ops once more in pure Python, as on a machine without a compiler.
 test: setup
 	$(BIN)/python -m pytest -q -n 2 -m "not slow"
+	BPTT_ISA=none $(BIN)/python -m pytest -q -n 2 -m "not slow" tests/ops
 
 test-slow: setup
 	$(BIN)/python -m pytest -q -n 2 -m slow --timeout 1800
@@ -33,4 +35,4 @@ docs: setup
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
 
 clean:
-	rm -rf $(VENV) $(RUNS) docs/_build
+	rm -rf $(VENV) $(RUNS) build docs/_build

@@ -1,0 +1,55 @@
+// Every kernel for one instruction set. Compiled once per set, with BPTT_ISA its name; nothing in here may be
+// shared with other files by the linker, which would keep only one set's copy: no templates of std.
+#include "kernels.h"
+
+#if defined(BPTT_USE_AVX512)
+#include "simd/avx512.h"
+#elif defined(BPTT_USE_AVX2)
+#include "simd/avx2.h"
+#elif defined(BPTT_USE_NEON)
+#include "simd/neon.h"
+#else
+#include "simd/scalar.h"
+#endif
+
+#include "gru.h"
+#include "lstm.h"
+#include "rnn.h"
+
+namespace bptt::BPTT_ISA {
+
+namespace {
+
+template <class V, class K>
+constexpr Kernel kernel() {
+  return {
+      {K::pack_forward, K::pack_backward},
+      {K::forward, K::backward},
+      {K::forward_panels, K::backward_panels},
+      RowSums<V>::space,
+      sizeof(typename V::Scalar),
+  };
+}
+
+template <class V>
+void activation(int which, int64_t n, const void *x, void *result) {
+  for (int64_t i = 0; i < n; i += V::lanes) {
+    const int width = static_cast<int>(n - i < V::lanes ? n - i : V::lanes);
+    const V in = take<V>(static_cast<const typename V::Scalar *>(x) + i, width);
+    put(static_cast<typename V::Scalar *>(result) + i, which == 0 ? sigmoid(in) : tanh(in), width);
+  }
+}
+
+}  // namespace
+
+const Kernels kernels = {
+    {
+        {kernel<F32, Lstm<F32>>(), kernel<F64, Lstm<F64>>()},
+        {kernel<F32, Gru<F32>>(), kernel<F64, Gru<F64>>()},
+        {kernel<F32, Rnn<F32, Tanh>>(), kernel<F64, Rnn<F64, Tanh>>()},
+        {kernel<F32, Rnn<F32, Relu>>(), kernel<F64, Rnn<F64, Relu>>()},
+    },
+    {activation<F32>, activation<F64>},
+};
+
+}  // namespace bptt::BPTT_ISA

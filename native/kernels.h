@@ -1,0 +1,35 @@
+// What each instruction set offers.
+#pragma once
+
+#include <cstdint>
+
+#include "parallel.h"
+#include "recurrence.h"
+
+namespace bptt {
+
+// Indices: pass.
+struct Kernel {
+  void (*pack[2])(const bptt_call &, Team);
+  void (*run[2])(const bptt_call &, Team);
+  int64_t (*panels[2])(int64_t I, int64_t H);  // numbers
+  int64_t (*rows)(int64_t rows, int64_t I, int64_t H);  // numbers
+  int64_t size;                                         // bytes of one
+};
+
+struct Kernels {
+  Kernel of[4][2];                                                      // op, dtype
+  void (*activation[2])(int which, int64_t n, const void *x, void *result);  // dtype
+};
+
+#define BPTT_DECLARE(isa)       \
+  namespace isa {               \
+  extern const Kernels kernels; \
+  }
+BPTT_DECLARE(avx512)
+BPTT_DECLARE(avx2)
+BPTT_DECLARE(neon)
+BPTT_DECLARE(scalar)
+#undef BPTT_DECLARE
+
+}  // namespace bptt

@@ -1,0 +1,111 @@
+// The C interface: which instruction set, which kernel, on how many threads.
+#include <atomic>
+#include <cstdlib>
+#include <cstring>
+#include <string>
+
+#include "kernels.h"
+
+namespace bptt {
+namespace {
+
+struct Isa {
+  const char *name;
+  bool (*available)();
+  const Kernels *kernels;
+};
+
+// Fastest first.
+const Isa isas[] = {
+#ifdef BPTT_HAS_AVX512
+    {"avx512", [] { return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq"); },
+     &avx512::kernels},
+#endif
+#ifdef BPTT_HAS_AVX2
+    {"avx2", [] { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }, &avx2::kernels},
+#endif
+#ifdef BPTT_HAS_NEON
+    {"neon", [] { return true; }, &neon::kernels},
+#endif
+    {"scalar", [] { return true; }, &scalar::kernels},
+};
+
+const Isa *find(const char *name) {
+  for (const Isa &isa : isas)
+    if (isa.available() && (!name || std::strcmp(name, isa.name) == 0)) return &isa;
+  return nullptr;
+}
+
+std::atomic<const Isa *> chosen{nullptr};
+
+const Isa &isa() {
+  if (!chosen.load()) {
+    const Isa *asked_for = find(std::getenv("BPTT_ISA"));
+    chosen.store(asked_for ? asked_for : find(nullptr));
+  }
+  return *chosen.load();
+}
+
+struct Task {
+  const Kernel &kernel;
+  const bptt_call &call;
+  int pass;
+};
+
+void work(void *data, Team team) {
+  const Task &task = *static_cast<Task *>(data);
+  if (task.call.pack) {
+    task.kernel.pack[task.pass](task.call, team);
+    wait_for_team();
+  }
+  task.kernel.run[task.pass](task.call, team);
+}
+
+}  // namespace
+}  // namespace bptt
+
+extern "C" {
+
+int bptt_run(int op, int pass, int dtype, const bptt_call *call) {
+  if (op < 0 || op > 3 || pass < 0 || pass > 1 || dtype < 0 || dtype > 1) return 1;
+  bptt::Task task{bptt::isa().kernels->of[op][dtype], *call, pass};
+  const long threads = call->threads < call->B ? call->threads : call->B;
+  bptt::parallel(threads, bptt::work, &task);
+  return 0;
+}
+
+int64_t bptt_panels(int op, int pass, int dtype, int64_t I, int64_t H) {
+  const bptt::Kernel &kernel = bptt::isa().kernels->of[op][dtype];
+  return kernel.panels[pass](I, H) * kernel.size;
+}
+
+int64_t bptt_rows(int dtype, int64_t rows, int64_t I, int64_t H) {
+  const bptt::Kernel &kernel = bptt::isa().kernels->of[0][dtype];
+  return kernel.rows(rows, I, H) * kernel.size;
+}
+
+const char *bptt_isa(void) { return bptt::isa().name; }
+
+const char *bptt_isas(void) {
+  static const std::string names = [] {
+    std::string joined;
+    for (const bptt::Isa &isa : bptt::isas)
+      if (isa.available()) joined += (joined.empty() ? "" : " ") + std::string(isa.name);
+    return joined;
+  }();
+  return names.c_str();
+}
+
+int bptt_use_isa(const char *name) {
+  const bptt::Isa *found = bptt::find(name);
+  if (!name || !found) return 1;
+  bptt::chosen.store(found);
+  return 0;
+}
+
+int bptt_threaded(void) { return bptt::threaded(); }
+
+void bptt_activation(int which, int dtype, int64_t n, const void *x, void *result) {
+  bptt::isa().kernels->activation[dtype](which, n, x, result);
+}
+}

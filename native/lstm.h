@@ -1,0 +1,152 @@
+// LSTM: i, f, o = σ(…), g = tanh(…);  c = f ∘ c' + i ∘ g;  h = o ∘ tanh c.
+#pragma once
+
+#include "activations.h"
+#include "sums.h"
+#include "walk.h"
+
+namespace bptt::BPTT_ISA {
+
+template <class V>
+struct Lstm {
+  using S = typename V::Scalar;
+  static constexpr int64_t L = V::lanes;
+
+  static int64_t forward_panels(int64_t I, int64_t H) { return (H + I) * vectors<V>(H) * 4 * L; }
+  static int64_t backward_panels(int64_t, int64_t H) { return BackwardProduct<V>::panels(H, 4 * H); }
+
+  static void pack_forward(const bptt_call &c, Team team) {
+    S *panels = static_cast<S *>(c.panels);
+    for (int64_t u = team.id; u < vectors<V>(c.H); u += team.size) {
+      pack_gates<V, 4>(static_cast<const S *>(c.w_hh), c.H, c.H, u, panels);
+      if (!c.projected)
+        pack_gates<V, 4>(static_cast<const S *>(c.w_ih), c.H, c.I, u, panels + forward_panels(0, c.H));
+    }
+  }
+
+  static void pack_backward(const bptt_call &c, Team team) { BackwardProduct<V>::pack(c, 4 * c.H, team); }
+
+  static void forward(const bptt_call &c, Team team) {
+    Walk<S> walk(c, team);
+    const int64_t H = c.H, most = walk.most();
+    const S *panels = static_cast<const S *>(c.panels), *x_panels = panels + forward_panels(0, H);
+    Scratch<S> sums(most * 4 * L), bias(vectors<V>(H) * 4 * L);
+    Scratch<const S *> h_rows(most), x_rows(most);
+    add_biases(c, bias.get());
+    for (int64_t s = 0; s < walk.steps(); s++) {
+      const int64_t count = walk.enter(walk.time(s, false), [&](int64_t place) {
+        walk.clear(c.y, place, H);
+        walk.clear(c.cells, place, H);
+      });
+      for (int64_t i = 0; i < count; i++) {
+        h_rows[i] = walk.before(i, c.y, c.h_0);
+        x_rows[i] = walk.at(c.x, walk.place(i) * c.I);
+      }
+      for (int64_t u = 0; u < vectors<V>(H); u++) {
+        product<V, 4>(count, h_rows.get(), panels + u * H * 4 * L, H, sums.get(), false);
+        if (!c.projected)
+          product<V, 4>(count, x_rows.get(), x_panels + u * c.I * 4 * L, c.I, sums.get(), true);
+        for (int64_t i = 0; i < count; i++) cell(walk, i, u, &sums[i * 4 * L], &bias[u * 4 * L]);
+      }
+    }
+  }
+
+  static void backward(const bptt_call &c, Team team) {
+    Walk<S> walk(c, team);
+    const int64_t H = c.H;
+    BackwardProduct<V> through_gates(c, walk.most());
+    for (int64_t s = 0; s < walk.steps(); s++) {
+      const int64_t t = walk.time(s, true);
+      const int64_t count = walk.enter(t, [&](int64_t place) {
+        walk.clear(c.grad_gates, place - c.begin * c.B, 4 * H);
+        walk.clear(c.grad_h_tap, place, H);
+        walk.clear(c.grad_c_tap, place, H);
+      });
+      for (int64_t i = 0; i < count; i++) {
+        slopes(walk, i);
+        S *grad_h = walk.at(c.grad_h, walk.row(i) * H);
+        const S keep = walk.keep(i, c.h_keep, c.h_keep_stride);
+        if (keep == 0)
+          walk.clear(c.grad_h, walk.row(i), H);
+        else
+          through_gates.open(walk.at(c.grad_gates, walk.place_in_part(i) * 4 * H), grad_h, keep);
+      }
+      through_gates.close(4 * H, false);
+    }
+    RowSums<V>::add(c, team, 4, 0);
+  }
+
+ private:
+  static void add_biases(const bptt_call &c, S *bias) {
+    for (int64_t u = 0; u < vectors<V>(c.H); u++)
+      for (int g = 0; g < 4; g++) {
+        const int width = lanes_at<V>(c.H, u);
+        V sum = V::set(0);
+        if (c.b_hh) sum = take<V>(static_cast<const S *>(c.b_hh) + g * c.H + u * L, width);
+        if (c.b_ih && !c.projected)
+          sum = sum + take<V>(static_cast<const S *>(c.b_ih) + g * c.H + u * L, width);
+        sum.store(bias + (u * 4 + g) * L);
+      }
+  }
+
+  static inline void cell(Walk<S> &walk, int64_t i, int64_t u, const S *sums, const S *bias) {
+    const bptt_call &c = walk.call;
+    const int64_t H = c.H, unit = u * L, place = walk.place(i) * H + unit;
+    const int width = lanes_at<V>(H, u);
+    V z[4];
+    for (int g = 0; g < 4; g++) z[g] = V::load(sums + g * L) + V::load(bias + g * L);
+    if (c.projected) {
+      const S *projection = walk.at(c.projection, walk.place_in_part(i) * c.projection_row + unit);
+      for (int g = 0; g < 4; g++) z[g] = z[g] + take<V>(projection + g * H, width);
+    }
+    const V in = sigmoid(z[0]), forget = sigmoid(z[1]), candidate = tanh(z[2]), out = sigmoid(z[3]);
+    S *state = walk.at(c.c_n, walk.row(i) * H + unit);
+    V cell = fma(forget, take<V>(state, width), in * candidate);
+    if (c.c_tap) cell = cell + take<V>(walk.at(c.c_tap, place), width);
+    V h = out * tanh(cell);
+    if (c.h_tap) h = h + take<V>(walk.at(c.h_tap, place), width);
+    put(state, cell, width);
+    put(walk.at(c.y, place), h, width);
+    if (c.cells) put(walk.at(c.cells, place), cell, width);
+    if (walk.last(i)) put(walk.at(c.h_n, walk.row(i) * H + unit), h, width);
+    if (c.saved) {
+      S *saved = walk.at(c.saved, walk.place(i) * 4 * H + unit);
+      put(saved, in, width);
+      put(saved + H, forget, width);
+      put(saved + 2 * H, candidate, width);
+      put(saved + 3 * H, out, width);
+    }
+  }
+
+  static inline void slopes(Walk<S> &walk, int64_t i) {
+    const bptt_call &c = walk.call;
+    const int64_t H = c.H, place = walk.place(i) * H;
+    const S *saved = walk.at(static_cast<const void *>(c.saved), walk.place(i) * 4 * H);
+    const S *cells = walk.at(static_cast<const void *>(c.cells), place);
+    const S *cells_before = walk.before(i, c.cells, c.c_0);
+    const S *grad_y = walk.at(c.grad_y, place), *grad_cells = walk.at(c.grad_cells, place);
+    S *grad_h = walk.at(c.grad_h, walk.row(i) * H), *grad_c = walk.at(c.grad_c, walk.row(i) * H);
+    S *grad_gates = walk.at(c.grad_gates, walk.place_in_part(i) * 4 * H);
+    S *grad_h_tap = walk.at(c.grad_h_tap, place), *grad_c_tap = walk.at(c.grad_c_tap, place);
+    const S keep = walk.keep(i, c.c_keep, c.c_keep_stride);
+    for (int64_t unit = 0; unit < H; unit += L) {
+      const int width = lanes_at<V>(H, unit / L);
+      const V in = take<V>(saved + unit, width), forget = take<V>(saved + H + unit, width);
+      const V candidate = take<V>(saved + 2 * H + unit, width), out = take<V>(saved + 3 * H + unit, width);
+      const V squashed = tanh(take<V>(cells + unit, width));
+      V dh = take<V>(grad_h + unit, width);
+      if (grad_y) dh = dh + take<V>(grad_y + unit, width);
+      if (grad_h_tap) put(grad_h_tap + unit, dh, width);
+      V dc = fma(dh * out, tanh_slope(squashed), take<V>(grad_c + unit, width));
+      if (grad_cells) dc = dc + take<V>(grad_cells + unit, width);
+      if (grad_c_tap) put(grad_c_tap + unit, dc, width);
+      put(grad_gates + unit, dc * candidate * sigmoid_slope(in), width);
+      put(grad_gates + H + unit, dc * take<V>(cells_before + unit, width) * sigmoid_slope(forget), width);
+      put(grad_gates + 2 * H + unit, dc * in * tanh_slope(candidate), width);
+      put(grad_gates + 3 * H + unit, dh * squashed * sigmoid_slope(out), width);
+      put(grad_c + unit, keep == 0 ? V::set(0) : V::set(keep) * (dc * forget), width);
+    }
+  }
+};
+
+}  // namespace bptt::BPTT_ISA

@@ -1,0 +1,176 @@
+// Products of many short rows with one matrix that is used again at every step.
+//
+// A panel is a strip of the matrix N vectors wide, laid out [k][N][lanes], so that the innermost loop reads it
+// from end to end; lanes beyond the matrix hold 0. Every result is the sum over k in one fixed order, whatever
+// rows are computed beside it.
+#pragma once
+
+#include <cstdint>
+
+// Sums stay in registers only if every loop over them is unrolled, early; g++ needs to be told.
+#if defined(__clang__)
+#define BPTT_UNROLL _Pragma("unroll")
+#else
+#define BPTT_UNROLL _Pragma("GCC unroll 8")
+#endif
+
+namespace bptt::BPTT_ISA {
+
+constexpr int64_t max_rows = 8;
+
+// Rows whose sums fit in registers beside what is multiplied.
+template <class V, int N>
+constexpr int rows_at_once() {
+  for (int rows = max_rows; rows > 1; rows--)
+    if (rows * N + (rows < N ? rows : N) + 1 <= V::registers) return rows;
+  return 1;
+}
+
+// Steps of k whose part of a panel stays in the first-level cache while all rows pass.
+template <class V, int N>
+constexpr int64_t depth() {
+  return 24 * 1024 / (N * V::lanes * static_cast<int64_t>(sizeof(typename V::Scalar)));
+}
+
+// sums[R][N] += factor(r, k) · panel[k][N] over k.
+template <class V, int N, int R, class F>
+inline void multiply(V (&sums)[R][N], F factor, const typename V::Scalar *panel, int64_t K) {
+  constexpr int L = V::lanes;
+  for (int64_t k = 0; k < K; k++, panel += N * L) {
+    if constexpr (R < N) {
+      V factors[R];
+      BPTT_UNROLL
+      for (int r = 0; r < R; r++) factors[r] = V::set(factor(r, k));
+      BPTT_UNROLL
+      for (int n = 0; n < N; n++) {
+        const V w = V::load(panel + n * L);
+        BPTT_UNROLL
+        for (int r = 0; r < R; r++) sums[r][n] = fma(factors[r], w, sums[r][n]);
+      }
+    } else {
+      V w[N];
+      BPTT_UNROLL
+      for (int n = 0; n < N; n++) w[n] = V::load(panel + n * L);
+      BPTT_UNROLL
+      for (int r = 0; r < R; r++) {
+        const V f = V::set(factor(r, k));
+        BPTT_UNROLL
+        for (int n = 0; n < N; n++) sums[r][n] = fma(f, w[n], sums[r][n]);
+      }
+    }
+  }
+}
+
+template <class V, int N, int R>
+inline void tile(const typename V::Scalar *const *rows, const typename V::Scalar *panel, int64_t K,
+                 typename V::Scalar *out, bool add) {
+  using S = typename V::Scalar;
+  constexpr int L = V::lanes;
+  V sums[R][N];
+  const S *row[R];
+  BPTT_UNROLL
+  for (int r = 0; r < R; r++) {
+    row[r] = rows[r];
+    BPTT_UNROLL
+    for (int n = 0; n < N; n++) sums[r][n] = add ? V::load(out + (r * N + n) * L) : V::set(0);
+  }
+  multiply<V, N, R>(sums, [&row](int r, int64_t k) { return row[r][k]; }, panel, K);
+  BPTT_UNROLL
+  for (int r = 0; r < R; r++)
+    BPTT_UNROLL
+    for (int n = 0; n < N; n++) sums[r][n].store(out + (r * N + n) * L);
+}
+
+template <class V, int N, int R = rows_at_once<V, N>()>
+inline void rest(int64_t count, const typename V::Scalar *const *rows, const typename V::Scalar *panel,
+                 int64_t K, typename V::Scalar *out, bool add) {
+  if constexpr (R > 0) {
+    if (count == R) return tile<V, N, R>(rows, panel, K, out, add);
+    rest<V, N, R - 1>(count, rows, panel, K, out, add);
+  }
+}
+
+// out[count][N][lanes] = rows[count][K] × panel, or is increased by it.
+template <class V, int N>
+void product(int64_t count, const typename V::Scalar **rows, const typename V::Scalar *panel, int64_t K,
+             typename V::Scalar *out, bool add) {
+  using S = typename V::Scalar;
+  constexpr int R = rows_at_once<V, N>();
+  for (int64_t k = 0; k < K; k += depth<V, N>()) {
+    const int64_t part = K - k < depth<V, N>() ? K - k : depth<V, N>();
+    for (int64_t first = 0; first < count; first += R) {
+      const S *from[R];
+      const int64_t here = count - first < R ? count - first : R;
+      for (int64_t r = 0; r < here; r++) from[r] = rows[first + r] + k;
+      S *to = out + first * N * V::lanes;
+      if (here == R)
+        tile<V, N, R>(from, panel + k * N * V::lanes, part, to, add || k > 0);
+      else
+        rest<V, N>(here, from, panel + k * N * V::lanes, part, to, add || k > 0);
+    }
+  }
+}
+
+template <class V>
+constexpr int64_t vectors(int64_t H) {
+  return (H + V::lanes - 1) / V::lanes;
+}
+
+// Panels of G gates × one vector of units, for w (G·H, K): out[unit vector][k][gate][lane].
+template <class V, int G>
+void pack_gates(const typename V::Scalar *w, int64_t H, int64_t K, int64_t u, typename V::Scalar *out) {
+  constexpr int L = V::lanes;
+  out += u * K * G * L;
+  const int64_t width = H - u * L < L ? H - u * L : L;
+  for (int g = 0; g < G; g++)
+    for (int64_t lane = 0; lane < L; lane++) {
+      const typename V::Scalar *from = w + (g * H + u * L + lane) * K;
+      for (int64_t k = 0; k < K; k++) out[(k * G + g) * L + lane] = lane < width ? from[k] : 0;
+    }
+}
+
+// The columns of a matrix in strips of one to four vectors, as equal as can be.
+struct Strip {
+  int64_t first, vectors;  // in vectors
+};
+
+template <class V>
+constexpr int64_t strips(int64_t H) {
+  return (vectors<V>(H) + 3) / 4;
+}
+
+template <class V>
+inline Strip strip(int64_t H, int64_t s) {
+  const int64_t whole = vectors<V>(H), count = strips<V>(H);
+  const int64_t first = whole * s / count;
+  return {first, whole * (s + 1) / count - first};
+}
+
+// The strip s of a (K, H) matrix whose rows and columns lie `row` and `column` numbers apart.
+template <class V>
+void pack_strip(const typename V::Scalar *w, int64_t H, int64_t K, int64_t row, int64_t column, int64_t s,
+                typename V::Scalar *out) {
+  constexpr int64_t L = V::lanes;
+  const Strip at = strip<V>(H, s);
+  const int64_t width = at.vectors * L, first = at.first * L;
+  out += K * first;
+  for (int64_t k = 0; k < K; k++)
+    for (int64_t j = 0; j < width; j++)
+      out[k * width + j] = first + j < H ? w[k * row + (first + j) * column] : 0;
+}
+
+// The product with strip s of a packed (K, H) matrix.
+template <class V>
+inline void strip_product(int64_t H, int64_t s, int64_t count, const typename V::Scalar **rows,
+                          const typename V::Scalar *panels, int64_t K, typename V::Scalar *out, bool add) {
+  const Strip at = strip<V>(H, s);
+  panels += K * at.first * V::lanes;
+  switch (at.vectors) {
+    case 1: return product<V, 1>(count, rows, panels, K, out, add);
+    case 2: return product<V, 2>(count, rows, panels, K, out, add);
+    case 3: return product<V, 3>(count, rows, panels, K, out, add);
+    default: return product<V, 4>(count, rows, panels, K, out, add);
+  }
+}
+
+}  // namespace bptt::BPTT_ISA

@@ -1,0 +1,43 @@
+#include "parallel.h"
+
+#ifdef _OPENMP
+#include <omp.h>
+#include <pthread.h>
+#endif
+
+namespace bptt {
+
+#ifdef _OPENMP
+
+namespace {
+
+// The threads of OpenMP's pool do not survive a fork, and waiting for them would never end.
+bool forked = false;
+
+__attribute__((constructor)) void watch_forks() {
+  pthread_atfork(nullptr, nullptr, [] { forked = true; });
+}
+
+}  // namespace
+
+void parallel(long threads, void (*task)(void *, Team), void *data) {
+  if (threads <= 1 || forked || omp_in_parallel()) return task(data, {0, 1});
+#pragma omp parallel num_threads(static_cast<int>(threads))
+  task(data, {omp_get_thread_num(), omp_get_num_threads()});
+}
+
+void wait_for_team() {
+#pragma omp barrier
+}
+
+bool threaded() { return true; }
+
+#else
+
+void parallel(long, void (*task)(void *, Team), void *data) { task(data, {0, 1}); }
+void wait_for_team() {}
+bool threaded() { return false; }
+
+#endif
+
+}  // namespace bptt

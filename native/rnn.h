@@ -1,0 +1,125 @@
+// Elman's RNN: h = φ(…), φ = tanh or relu.
+#pragma once
+
+#include "activations.h"
+#include "sums.h"
+#include "walk.h"
+
+namespace bptt::BPTT_ISA {
+
+template <class V>
+struct Tanh {
+  static V value(V z) { return tanh(z); }
+  static V slope(V value, V grad) { return grad * tanh_slope(value); }
+};
+
+template <class V>
+struct Relu {
+  static V value(V z) { return max(V::set(0), z); }
+  static V slope(V value, V grad) { return unless_nonpositive(value, grad); }
+};
+
+template <class V, template <class> class Phi>
+struct Rnn {
+  using S = typename V::Scalar;
+  static constexpr int64_t L = V::lanes;
+
+  static int64_t forward_panels(int64_t I, int64_t H) { return (H + I) * vectors<V>(H) * L; }
+  static int64_t backward_panels(int64_t, int64_t H) { return BackwardProduct<V>::panels(H, H); }
+
+  static void pack_forward(const bptt_call &c, Team team) {
+    S *panels = static_cast<S *>(c.panels);
+    for (int64_t s = team.id; s < strips<V>(c.H); s += team.size) {
+      pack_strip<V>(static_cast<const S *>(c.w_hh), c.H, c.H, 1, c.H, s, panels);
+      if (!c.projected)
+        pack_strip<V>(static_cast<const S *>(c.w_ih), c.H, c.I, 1, c.I, s, panels + forward_panels(0, c.H));
+    }
+  }
+
+  static void pack_backward(const bptt_call &c, Team team) { BackwardProduct<V>::pack(c, c.H, team); }
+
+  static void forward(const bptt_call &c, Team team) {
+    Walk<S> walk(c, team);
+    const int64_t H = c.H, most = walk.most();
+    const S *panels = static_cast<const S *>(c.panels), *x_panels = panels + forward_panels(0, H);
+    Scratch<S> sums(most * 4 * L);
+    Scratch<const S *> h_rows(most), x_rows(most);
+    for (int64_t step = 0; step < walk.steps(); step++) {
+      const int64_t count = walk.enter(walk.time(step, false), [&](int64_t place) {
+        walk.clear(c.y, place, H);
+        walk.clear(c.outputs, place, H);
+      });
+      for (int64_t i = 0; i < count; i++) {
+        h_rows[i] = walk.before(i, c.y, c.h_0);
+        x_rows[i] = walk.at(c.x, walk.place(i) * c.I);
+      }
+      for (int64_t s = 0; s < strips<V>(H); s++) {
+        const Strip at = strip<V>(H, s);
+        strip_product<V>(H, s, count, h_rows.get(), panels, H, sums.get(), false);
+        if (!c.projected) strip_product<V>(H, s, count, x_rows.get(), x_panels, c.I, sums.get(), true);
+        for (int64_t i = 0; i < count; i++)
+          for (int64_t v = 0; v < at.vectors; v++)
+            cell(walk, i, at.first + v, &sums[(i * at.vectors + v) * L]);
+      }
+    }
+  }
+
+  static void backward(const bptt_call &c, Team team) {
+    Walk<S> walk(c, team);
+    const int64_t H = c.H;
+    BackwardProduct<V> through_gates(c, walk.most());
+    for (int64_t s = 0; s < walk.steps(); s++) {
+      const int64_t count = walk.enter(walk.time(s, true), [&](int64_t place) {
+        walk.clear(c.grad_gates, place - c.begin * c.B, H);
+        walk.clear(c.grad_h_tap, place, H);
+      });
+      for (int64_t i = 0; i < count; i++) {
+        slopes(walk, i);
+        const S keep = walk.keep(i, c.h_keep, c.h_keep_stride);
+        if (keep == 0)
+          walk.clear(c.grad_h, walk.row(i), H);
+        else
+          through_gates.open(walk.at(c.grad_gates, walk.place_in_part(i) * H),
+                             walk.at(c.grad_h, walk.row(i) * H), keep);
+      }
+      through_gates.close(H, false);
+    }
+    RowSums<V>::add(c, team, 1, 0);
+  }
+
+ private:
+  static inline void cell(Walk<S> &walk, int64_t i, int64_t u, const S *sums) {
+    const bptt_call &c = walk.call;
+    const int64_t H = c.H, unit = u * L, place = walk.place(i) * H + unit;
+    const int width = lanes_at<V>(H, u);
+    V z = V::load(sums);
+    if (c.b_hh) z = z + take<V>(walk.at(c.b_hh, unit), width);
+    if (c.projected)
+      z = z + take<V>(walk.at(c.projection, walk.place_in_part(i) * c.projection_row + unit), width);
+    else if (c.b_ih)
+      z = z + take<V>(walk.at(c.b_ih, unit), width);
+    V h = Phi<V>::value(z);
+    if (c.outputs) put(walk.at(c.outputs, place), h, width);
+    if (c.h_tap) h = h + take<V>(walk.at(c.h_tap, place), width);
+    put(walk.at(c.y, place), h, width);
+    if (walk.last(i)) put(walk.at(c.h_n, walk.row(i) * H + unit), h, width);
+  }
+
+  static inline void slopes(Walk<S> &walk, int64_t i) {
+    const bptt_call &c = walk.call;
+    const int64_t H = c.H, place = walk.place(i) * H;
+    const S *outputs = walk.at(static_cast<const void *>(c.outputs ? c.outputs : c.y), place);
+    const S *grad_y = walk.at(c.grad_y, place), *grad_h = walk.at(c.grad_h, walk.row(i) * H);
+    S *grad_h_tap = walk.at(c.grad_h_tap, place);
+    S *grad_gates = walk.at(c.grad_gates, walk.place_in_part(i) * H);
+    for (int64_t unit = 0; unit < H; unit += L) {
+      const int width = lanes_at<V>(H, unit / L);
+      V dh = take<V>(grad_h + unit, width);
+      if (grad_y) dh = dh + take<V>(grad_y + unit, width);
+      if (grad_h_tap) put(grad_h_tap + unit, dh, width);
+      put(grad_gates + unit, Phi<V>::slope(take<V>(outputs + unit, width), dh), width);
+    }
+  }
+};
+
+}  // namespace bptt::BPTT_ISA
