@@ -8,10 +8,11 @@ from helpers import loops
 
 GATES = {"lstm": 4, "gru": 3, "rnn": 1}
 MODULES = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU, "rnn": torch.nn.RNN}
+BACKENDS = [name for name, missing in ops.backends() if missing is None]
 LOOPS = {"lstm": loops.lstm_loop, "gru": loops.gru_loop, "rnn": loops.rnn_loop}
 
 
-def leaves(op, T=7, B=3, I=2, H=4, P=None, *, bias=True, dtype=torch.float64, seed=0):  # noqa: E741
+def leaves(op, T=7, B=3, I=2, H=4, P=None, *, bias=True, dtype=torch.float64, seed=0):
     """The op's differentiable arguments by name, each a leaf."""
     generator = torch.Generator().manual_seed(seed)
     G, P_ = GATES[op], P or H
@@ -42,7 +43,7 @@ def run(op, a, **options) -> dict[str, Tensor]:
 
 def run_torch(op, a, lengths=None, **options) -> dict[str, Tensor]:
     """The same through torch.nn, with the same parameters."""
-    T, _, I = a["x"].shape  # noqa: E741
+    T, _, I = a["x"].shape
     H, P = a["w_hh"].shape[0] // GATES[op], a["h_0"].shape[1]
     module = MODULES[op](I, H, bias="b_ih" in a, **({"proj_size": P} if "w_hr" in a else {}), **options)
     names = {"w_ih": "weight_ih_l0", "w_hh": "weight_hh_l0", "b_ih": "bias_ih_l0", "b_hh": "bias_hh_l0"}

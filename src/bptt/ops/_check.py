@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ._call import GATES, Call
 from ._concrete import has_values
-from ._dispatch import GATES, Call
 
 
 def prepare(op: str, arguments: Mapping[str, Any]) -> Call:

@@ -3,49 +3,13 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
-from torch import Tensor
 from torch._C._functorch import peek_interpreter_stack
 
 from . import _reference
-
-GATES = {"lstm": 4, "gru": 3, "rnn": 1}
-
-
-@dataclass(frozen=True)
-class Call:
-    """An op and its checked arguments: what a backend accepts or refuses."""
-
-    op: str
-    arguments: Mapping[str, Any]
-
-    def __str__(self) -> str:
-        x: Tensor = self.arguments["x"]
-        H = self.arguments["w_hh"].shape[0] // GATES[self.op]
-        sizes = (*x.shape, H)
-        return (
-            f"{self.op} with (T, B, I, H) = {sizes}, {str(x.dtype).removeprefix('torch.')}, {x.device.type}"
-        )
-
-
-class Backend(Protocol):
-    """An implementation of the recurrences."""
-
-    @property
-    def name(self) -> str: ...
-
-    def missing(self) -> str | None:
-        """What this machine lacks to run the backend, or None."""
-        ...
-
-    def refuses(self, call: Call) -> str | None:
-        """Why this call cannot be served, or None."""
-        ...
-
-    def run(self, call: Call) -> Any:
-        """Serve a call that was not refused, with the outputs of the reference."""
-        ...
+from ._call import Backend, Call
+from ._native import Native
 
 
 class Reference:
@@ -85,7 +49,7 @@ class Explanation:
         return "\n".join(lines)
 
 
-_backends: list[Backend] = [Reference()]  # fastest first
+_backends: list[Backend] = [Native(), Reference()]  # fastest first
 _asked_for: str | None = None  # by use_backend
 
 

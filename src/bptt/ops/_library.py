@@ -1,0 +1,108 @@
+"""The front door under torch.compile, export and tracing: the native kernels as operators of torch.library.
+
+An operator's outputs are tensors, all of them: what is absent is an empty one.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ._problem import DIFFERENTIABLE, Inputs, Outputs, Spec
+from ._raw import backward, forward, kept_shapes
+
+_GRADS = 4  # of y, h_n, c_n and cells
+
+
+def recurrence(spec: Spec, inputs: Inputs, *, keep: bool, cells: bool) -> Outputs:
+    """`Outputs` of `Inputs`, as one node of a graph."""
+    return Outputs(*_forward(*spec, keep, cells, *inputs))
+
+
+@torch.library.custom_op("bptt::recurrence", mutates_args=())
+def _forward(
+    op: str,
+    reverse: bool,
+    low: bool,
+    keep: bool,
+    cells: bool,
+    x: Tensor,
+    h_0: Tensor,
+    c_0: Tensor | None,
+    w_ih: Tensor,
+    w_hh: Tensor,
+    b_ih: Tensor | None,
+    b_hh: Tensor | None,
+    h_tap: Tensor | None,
+    c_tap: Tensor | None,
+    lengths: Tensor | None,
+    h_keep: Tensor | None,
+    c_keep: Tensor | None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    inputs = Inputs._make(
+        map(_dense, (x, h_0, c_0, w_ih, w_hh, b_ih, b_hh, h_tap, c_tap, lengths, h_keep, c_keep))
+    )
+    out = forward(Spec(op, reverse, low), inputs, keep=keep, cells=cells)
+    y, h_n, c_n, every_cell, saved = (x.new_empty(0) if tensor is None else tensor for tensor in out)
+    return y, h_n, c_n, every_cell, saved
+
+
+@_forward.register_fake
+def _(
+    op: str, reverse: bool, low: bool, keep: bool, cells: bool, *inputs: Any
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    shapes = kept_shapes(Spec(op, reverse, low), Inputs(*inputs), keep=keep, cells=cells)
+    x = inputs[0]
+    y, h_n, c_n, every_cell, saved = (x.new_empty((0,) if shape is None else shape) for shape in shapes)
+    return y, h_n, c_n, every_cell, saved
+
+
+@torch.library.custom_op("bptt::recurrence_backward", mutates_args=())
+def _backward(
+    op: str,
+    reverse: bool,
+    low: bool,
+    wanted: str,
+    grads: list[Tensor | None],
+    inputs: list[Tensor | None],
+    outputs: list[Tensor],
+) -> list[Tensor]:
+    named = dict(zip(Outputs._fields, map(_dense, grads), strict=False))
+    out = Outputs._make(tensor if tensor.numel() else None for tensor in outputs)
+    names = wanted.split()
+    found = backward(Spec(op, reverse, low), Inputs._make(map(_dense, inputs)), out, named, frozenset(names))
+    return [found[name] for name in names]
+
+
+@_backward.register_fake
+def _(*args: Any) -> list[Tensor]:
+    _, _, _, wanted, _, inputs, _ = args
+    by_name = dict(zip(Inputs._fields, inputs, strict=True))
+    return [inputs[0].new_empty(by_name[name].shape) for name in wanted.split()]
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    ctx.spec, tensors = inputs[:3], inputs[5:]
+    ctx.absent = [tensor is None for tensor in tensors]
+    ctx.save_for_backward(*tensors, *output)
+    ctx.set_materialize_grads(False)
+
+
+def _autograd(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
+    inputs, outputs = ctx.saved_tensors[: len(Inputs._fields)], ctx.saved_tensors[len(Inputs._fields) :]
+    names = [name for name, need in zip(DIFFERENTIABLE, ctx.needs_input_grad[5:], strict=False) if need]
+    given: list[Tensor | None] = [
+        grad if grad is None or output.numel() else None
+        for grad, output in zip(grads[:_GRADS], outputs, strict=False)
+    ]
+    found = dict(
+        zip(names, _backward(*ctx.spec, " ".join(names), given, list(inputs), list(outputs)), strict=True)
+    )
+    return (None,) * 5 + tuple(map(found.get, Inputs._fields))
+
+
+_forward.register_autograd(_autograd, setup_context=_setup_context)
+
+
+def _dense(tensor: Tensor | None) -> Tensor | None:
+    return None if tensor is None else tensor.contiguous()

@@ -1,0 +1,94 @@
+"""The backend of C++ kernels, for the CPU."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._C._functorch import TransformType, get_interpreter_stack
+from torch.autograd import forward_ad
+
+from . import _library, _shared_library
+from ._autograd import Recurrence
+from ._call import Call
+from ._check import states
+from ._problem import Inputs, Outputs, Spec
+from ._raw import forward
+
+
+class Native:
+    """Serves float32 and float64 on the CPU, without a projection."""
+
+    name = "native"
+
+    def missing(self) -> str | None:
+        return _shared_library.MISSING
+
+    def refuses(self, call: Call) -> str | None:
+        a = call.arguments
+        x: Tensor = a["x"]
+        if x.device.type != "cpu":
+            return f"it runs on the CPU, got {x.device}"
+        if x.dtype not in _shared_library.DTYPES:
+            return f"it computes in float32 and float64, got {x.dtype}"
+        if a.get("w_hr") is not None:
+            return "it has no projection: the extra product at every step leaves its kernels little to gain"
+        if 0 in x.shape:
+            return f"it needs at least one sequence and one input, got x of shape {tuple(x.shape)}"
+        if _traced():
+            return "compiled torch.func transforms go through the reference" if _transformed() else None
+        if _forward_mode(a):
+            return "forward-mode derivatives go through the reference"
+        return None
+
+    def run(self, call: Call) -> Any:
+        a = call.arguments
+        inputs = _inputs(call)
+        op = call.op if call.op != "rnn" else f"rnn_{a['nonlinearity']}"
+        spec = Spec(op, a["reverse"], a["memory"] == "low")
+        cells = a.get("return_cells", False)
+        if _traced():
+            out = _library.recurrence(spec, inputs, keep=_wants_gradient(inputs), cells=cells)
+        elif _transformed() or _wants_gradient(inputs):
+            out = Outputs(*Recurrence.apply(spec, *inputs))
+        else:
+            out = forward(spec, inputs, keep=False, cells=cells)
+        if call.op != "lstm":
+            return out.y, out.h_n
+        state = (out.h_n, out.c_n)
+        return (out.y, state, out.cells) if cells else (out.y, state)
+
+
+def _inputs(call: Call) -> Inputs:
+    a = dict(call.arguments)
+    dtype = a["x"].dtype
+    a |= states(a)
+    for name in ("h_tap", "c_tap", "h_keep", "c_keep"):
+        tensor = a.get(name)
+        if tensor is not None and tensor.dtype != dtype:
+            a[name] = tensor.to(dtype)
+    return Inputs._make(a[name].contiguous() if a.get(name) is not None else None for name in Inputs._fields)
+
+
+def _wants_gradient(inputs: Inputs) -> bool:
+    return torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in inputs)
+
+
+@torch.compiler.assume_constant_result
+def _transformed() -> bool:
+    """Whether a torch.func transform is at work."""
+    return bool(get_interpreter_stack())
+
+
+def _traced() -> bool:
+    """Whether the tensors may stand for others: under torch.compile, export, make_fx and fake tensors."""
+    return torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0
+
+
+def _forward_mode(arguments: Any) -> bool:
+    stack = get_interpreter_stack()
+    if stack and any(level.key() == TransformType.Jvp for level in stack):
+        return True
+    if forward_ad._current_level < 0:
+        return False
+    tensors = (t for value in arguments.values() for t in (value if isinstance(value, tuple) else (value,)))
+    return any(isinstance(t, Tensor) and forward_ad.unpack_dual(t).tangent is not None for t in tensors)

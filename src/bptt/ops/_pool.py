@@ -1,0 +1,69 @@
+"""Large buffers that are used again: the page faults of fresh ones can cost as much as the arithmetic."""
+
+import math
+import os
+import threading
+import weakref
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+_SMALL = 1 << 16  # bytes under which malloc itself reuses memory
+_SPARE = 4  # times what is asked for: the largest buffer that is lent for it
+
+
+class Pool:
+    """Buffers given back when their last reference dies, kept up to a number of bytes.
+
+    Args:
+        capacity: bytes to keep for later; what is lent out does not count.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._free: dict[int, Tensor] = {}  # by id, the longest unused first
+        self._lock = threading.RLock()  # the collector may give a buffer back in the middle of a lease
+
+    @property
+    def idle_bytes(self) -> int:
+        """Bytes kept that nobody uses."""
+        return sum(block.numel() for block in tuple(self._free.values()))
+
+    def lease(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+        """An uninitialised tensor; its memory comes back when nothing refers to it any more."""
+        size = math.prod(shape) * dtype.itemsize
+        if size < _SMALL:
+            return torch.empty(*shape, dtype=dtype)
+        block = self._take(size)
+        if block is None:
+            block = torch.empty(size, dtype=torch.uint8)
+        # The array, not the tensor, is what every view and every saved tensor holds on to.
+        lent = block.numpy()[:size]
+        weakref.finalize(lent, self._give_back, block).atexit = False
+        tensor = torch.from_numpy(lent).view(dtype).view(*shape)
+        filled = torch._C._get_deterministic_fill_uninitialized_memory()  # as torch.empty does
+        if filled and dtype.is_floating_point and torch.are_deterministic_algorithms_enabled():
+            tensor.fill_(math.nan)
+        return tensor
+
+    def _take(self, size: int) -> Tensor | None:
+        with self._lock:
+            fitting = [
+                block for block in tuple(self._free.values()) if size <= block.numel() <= _SPARE * size
+            ]
+            if not fitting:
+                return None
+            best = min(fitting, key=Tensor.numel)
+            self._free.pop(id(best), None)
+            return best
+
+    def _give_back(self, block: Tensor) -> None:
+        with self._lock:
+            if block.numel() <= self._capacity:
+                self._free[id(block)] = block
+            while self.idle_bytes > self._capacity:
+                del self._free[next(iter(self._free))]
+
+
+pool = Pool(int(os.environ.get("BPTT_POOL_BYTES", 1 << 30)))

@@ -1,0 +1,153 @@
+"""The products of a backward pass that run over all steps, a part of the steps at a time."""
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from . import _shared_library as native
+from ._pool import pool
+from ._problem import NARROW, Inputs, Sizes, Spec
+
+_SUMMED = 256  # hidden units up to which the kernels' own sums are faster than torch's products
+
+
+class WeightSums(Protocol):
+    """The gradients of the weights and biases."""
+
+    def add(self, begin: int, end: int, g: Tensor) -> None:
+        """Take up the gate gradients of some steps, `(steps · B, slots · H)`."""
+        ...
+
+    def result(self) -> dict[str, Tensor]:
+        """The gradients by name."""
+        ...
+
+
+def weight_sums(
+    spec: Spec, n: Sizes, a: Inputs, y: Tensor, wanted: frozenset[str], call: native.Call, steps: int
+) -> WeightSums:
+    """The faster way to sum what is wanted: by the kernel or by torch, parts of so many steps at most."""
+    if not wanted & {"w_ih", "w_hh", "b_ih", "b_hh"}:
+        return _ByTorch(spec, n, a, y, frozenset())
+    if n.I <= NARROW and n.H <= _SUMMED:
+        return _ByKernel(spec, n, a, call, steps)
+    return _ByTorch(spec, n, a, y, wanted)
+
+
+class _ByKernel:
+    """The kernel itself sums, with all threads, when its steps are done."""
+
+    def __init__(self, spec: Spec, n: Sizes, a: Inputs, call: native.Call, steps: int) -> None:
+        self._spec, self._n = spec, n
+        self._w_hh = torch.zeros_like(a.w_hh)
+        self._w_x = a.x.new_zeros(n.slots * n.H, n.I + 1)
+        rows = pool.lease((native.row_bytes(a.x.dtype, steps * n.B, n.I, n.H),), torch.uint8)
+        call.point({"x": a.x, "grad_w_hh": self._w_hh, "grad_w_x": self._w_x, "rows": rows})
+
+    def add(self, begin: int, end: int, g: Tensor) -> None:
+        pass
+
+    def result(self) -> dict[str, Tensor]:
+        w_ih, bias = self._w_x[:, : self._n.I], self._w_x[:, self._n.I]
+        return {"w_hh": self._w_hh, **_of_input_and_biases(self._spec, self._n.H, w_ih, bias)}
+
+
+class _ByTorch:
+    """One product of torch for each weight and part."""
+
+    def __init__(self, spec: Spec, n: Sizes, a: Inputs, y: Tensor, wanted: frozenset[str]) -> None:
+        self._spec, self._n, self._a, self._y = spec, n, a, y
+        self._x = a.x
+        if a.lengths is not None and "w_ih" in wanted:  # NaN beyond a length, times 0, would be NaN
+            steps = torch.arange(n.T)
+            self._x = torch.where((steps[:, None] < a.lengths)[..., None], a.x, 0)
+        self._w_ih = a.x.new_zeros(n.slots * n.H, n.I) if "w_ih" in wanted else None
+        self._w_hh = torch.zeros_like(a.w_hh) if "w_hh" in wanted else None
+        self._bias = a.x.new_zeros(n.slots * n.H) if {"b_ih", "b_hh"} & wanted else None
+
+    def add(self, begin: int, end: int, g: Tensor) -> None:
+        H, of_input, of_state = self._n.H, g, g
+        if self._spec.op == "gru":
+            of_input, of_state = g[:, : 3 * H], g[:, H:]
+        if self._w_hh is not None:
+            before = states_before(self._spec, self._n, self._a, self._y, begin, end)
+            self._w_hh.addmm_(of_state.t(), before)
+        if self._w_ih is not None:
+            self._w_ih[: of_input.shape[1]].addmm_(of_input.t(), self._x[begin:end].reshape(len(g), -1))
+        if self._bias is not None:
+            self._bias.add_(g.sum(0))
+
+    def result(self) -> dict[str, Tensor]:
+        w_hh = {} if self._w_hh is None else {"w_hh": self._w_hh}
+        return w_hh | _of_input_and_biases(self._spec, self._n.H, self._w_ih, self._bias)
+
+
+class InputGradient:
+    """The gradient of x."""
+
+    def __init__(self, spec: Spec, n: Sizes, a: Inputs) -> None:
+        self._w_ih = torch.cat([a.w_ih[2 * n.H :], a.w_ih[: 2 * n.H]]) if spec.op == "gru" else a.w_ih
+        self.result = a.x.new_empty(a.x.shape)
+
+    def add(self, begin: int, end: int, g: Tensor) -> None:
+        """Take up the gate gradients of some steps, `(steps · B, slots · H)`."""
+        out = self.result[begin:end].view(len(g), -1)
+        torch.mm(g[:, : len(self._w_ih)], self._w_ih, out=out)
+
+
+def _of_input_and_biases(spec: Spec, H: int, w_ih: Tensor | None, bias: Tensor | None) -> dict[str, Tensor]:
+    """By name, from sums over slots: those of a GRU are n, r, z and the hidden part of n."""
+
+    def in_order(rows: Tensor) -> Tensor:
+        return torch.cat([rows[H : 3 * H], rows[:H]]) if spec.op == "gru" else rows.contiguous()
+
+    found = {} if w_ih is None else {"w_ih": in_order(w_ih)}
+    if bias is not None:
+        found["b_ih"] = in_order(bias)
+        found["b_hh"] = bias[H:].clone() if spec.op == "gru" else bias.clone()
+    return found
+
+
+def states_before(spec: Spec, n: Sizes, a: Inputs, y: Tensor, begin: int, end: int) -> Tensor:
+    """The h that each of these steps began with, `(steps · B, H)`."""
+    if spec.reverse:
+        before = y[begin + 1 : end + 1] if end < n.T else torch.cat([y[begin + 1 :], a.h_0[None]])
+    else:
+        before = y[begin - 1 : end - 1] if begin > 0 else torch.cat([a.h_0[None], y[: end - 1]])
+    if a.lengths is None:
+        return before.view(-1, n.H)
+    before = before.clone()
+    steps = torch.arange(begin, end)[:, None]
+    if spec.reverse:
+        step, row = (steps == a.lengths - 1).nonzero(as_tuple=True)
+        before[step, row] = a.h_0[row]
+    before[steps >= a.lengths] = 0  # inf, times a gradient of 0, would be NaN
+    return before.view(-1, n.H)
+
+
+def project(x: Tensor, w_ih: Tensor, b_ih: Tensor | None) -> Tensor:
+    flat = x.reshape(-1, x.shape[-1])
+    out = pool.lease((len(flat), len(w_ih)), x.dtype)
+    return torch.mm(flat, w_ih.t(), out=out) if b_ih is None else torch.addmm(b_ih, flat, w_ih.t(), out=out)
+
+
+def gates_again(spec: Spec, n: Sizes, a: Inputs, before: Tensor, begin: int, end: int) -> Tensor:
+    """What `forward` would have saved of some steps, `(steps · B, 4H)`."""
+    H = n.H
+    from_x = project(a.x[begin:end], a.w_ih, a.b_ih)
+    if spec.op == "lstm":
+        gates = from_x.addmm_(before, a.w_hh.t())
+        if a.b_hh is not None:
+            gates.add_(a.b_hh)
+        gates[:, : 2 * H].sigmoid_()
+        gates[:, 2 * H : 3 * H].tanh_()
+        gates[:, 3 * H :].sigmoid_()
+        return gates
+    gates = pool.lease((len(before), 4 * H), a.x.dtype)
+    from_h = project(before, a.w_hh, a.b_hh)
+    torch.add(from_x[:, : 2 * H], from_h[:, : 2 * H], out=gates[:, : 2 * H]).sigmoid_()
+    gates[:, 3 * H :] = from_h[:, 2 * H :]
+    candidate = torch.mul(gates[:, :H], gates[:, 3 * H :], out=gates[:, 2 * H : 3 * H])
+    candidate.add_(from_x[:, 2 * H :]).tanh_()
+    return gates

@@ -1,0 +1,168 @@
+"""One forward and one backward pass of a recurrence through the native kernels: tensors in, tensors out.
+
+Both front doors (`_autograd`, `_library`) stand on these two functions. The kernels do what happens step by
+step; the products over all steps (the input's projection, the gradients of the weights) are torch's, a few
+steps at a time while their numbers are in the cache.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from . import _shared_library as native
+from ._pool import pool
+from ._problem import NARROW, Inputs, Outputs, Sizes, Spec, sizes
+from ._products import InputGradient, gates_again, project, states_before, weight_sums
+
+_PART = 2 << 20  # bytes of gate gradients in work at once: they stay in the last-level cache
+
+
+class Shapes(NamedTuple):
+    """Of `Outputs`."""
+
+    y: tuple[int, ...]
+    h_n: tuple[int, ...]
+    c_n: tuple[int, ...] | None
+    cells: tuple[int, ...] | None
+    saved: tuple[int, ...] | None
+
+
+def kept_shapes(spec: Spec, a: Inputs, *, keep: bool, cells: bool) -> Shapes:
+    """What `forward` gives."""
+    T, B, _, H, _, slots = sizes(spec, a)
+    lstm = spec.op == "lstm"
+    saved = None
+    if keep and slots == 4 and not spec.low:
+        saved = (T, B, 4 * H)
+    if keep and slots == 1 and a.h_tap is not None:
+        saved = (T, B, H)
+    return Shapes(
+        (T, B, H), (B, H), (B, H) if lstm else None, (T, B, H) if lstm and (keep or cells) else None, saved
+    )
+
+
+def forward(spec: Spec, a: Inputs, *, keep: bool, cells: bool) -> Outputs:
+    """Run over all steps.
+
+    Args:
+        spec, a: the call.
+        keep: whether a backward pass will follow.
+        cells: whether the cells of every step are wanted (LSTM).
+    """
+    n = sizes(spec, a)
+    dtype = a.x.dtype
+    shapes = kept_shapes(spec, a, keep=keep, cells=cells)
+    y, h_n = a.x.new_empty(shapes.y), a.x.new_empty(shapes.h_n)
+    c_n = a.c_0.clone() if a.c_0 is not None else None
+    every_cell, saved = (
+        None if shape is None else pool.lease(shape, dtype) for shape in (shapes.cells, shapes.saved)
+    )
+    out = Outputs(y, h_n, c_n, every_cell, saved)
+    panels = _panels(spec, native.FORWARD, n, dtype)
+    call = _call(spec, n, a, panels)
+    call.point({"x": a.x, "w_ih": a.w_ih, "b_ih": a.b_ih, "b_hh": a.b_hh, "h_tap": a.h_tap, "c_tap": a.c_tap})
+    call.point(_kept(spec, out) | {"h_n": h_n, "c_n": c_n})
+    if n.I <= NARROW:
+        call.run(spec.op, native.FORWARD, dtype)
+        return out
+    call.projected = 1
+    for begin, end in _parts(n, dtype, ascending=not spec.reverse):
+        projection = project(a.x[begin:end], a.w_ih, a.b_ih)
+        call.begin, call.end = begin, end
+        call.projection, call.projection_row = projection.data_ptr(), n.gates * n.H
+        call.run(spec.op, native.FORWARD, dtype)
+        call.pack = 0
+    return out
+
+
+def backward(
+    spec: Spec, a: Inputs, out: Outputs, grads: Mapping[str, Tensor | None], wanted: frozenset[str]
+) -> dict[str, Tensor]:
+    """The gradients of the inputs.
+
+    Args:
+        spec, a: the call.
+        out: what `forward` gave with `keep`.
+        grads: dense gradients of y, h_n, c_n and cells, where there are any.
+        wanted: names out of `DIFFERENTIABLE`.
+    """
+    n = sizes(spec, a)
+    dtype, lstm = a.x.dtype, spec.op == "lstm"
+    grad_h = _start(grads["h_n"], a.h_0)
+    grad_c = _start(grads["c_n"], a.h_0) if lstm else None
+    taps = {name: pool.lease((n.T, n.B, n.H), dtype) for name in ("h_tap", "c_tap") if name in wanted}
+    call = _call(spec, n, a, _panels(spec, native.BACKWARD, n, dtype))
+    call.point(_kept(spec, out))
+    call.point({"h_keep": a.h_keep, "c_keep": a.c_keep})
+    call.h_keep_stride, call.c_keep_stride = _stride(a.h_keep), _stride(a.c_keep)
+    call.point({"grad_y": grads["y"], "grad_cells": grads["cells"], "grad_h": grad_h, "grad_c": grad_c})
+    call.point({f"grad_{name}": tap for name, tap in taps.items()})
+    steps = _part_steps(n, dtype)
+    grad_gates = pool.lease((steps, n.B, n.slots * n.H), dtype)
+    call.point({"grad_gates": grad_gates})
+    weights = weight_sums(spec, n, a, out.y, wanted, call, steps)
+    dx = InputGradient(spec, n, a) if "x" in wanted else None
+    recompute = spec.low and n.slots == 4
+    for begin, end in _parts(n, dtype, ascending=spec.reverse):
+        if recompute:
+            saved = gates_again(spec, n, a, states_before(spec, n, a, out.y, begin, end), begin, end)
+            call.saved = saved.data_ptr() - begin * n.B * 4 * n.H * dtype.itemsize
+        call.begin, call.end = begin, end
+        call.run(spec.op, native.BACKWARD, dtype)
+        call.pack = 0
+        of_part = grad_gates[: end - begin].view(-1, n.slots * n.H)
+        weights.add(begin, end, of_part)
+        if dx is not None:
+            dx.add(begin, end, of_part)
+    found = weights.result() | taps | {"h_0": grad_h}
+    if dx is not None:
+        found["x"] = dx.result
+    if grad_c is not None:
+        found["c_0"] = grad_c
+    return {name: found[name] for name in wanted}
+
+
+def _call(spec: Spec, n: Sizes, a: Inputs, panels: Tensor) -> native.Call:
+    call = native.Call(
+        T=n.T,
+        B=n.B,
+        I=n.I,
+        H=n.H,
+        begin=0,
+        end=n.T,
+        reverse=spec.reverse,
+        threads=torch.get_num_threads(),
+        pack=1,
+    )
+    call.point({"panels": panels, "w_hh": a.w_hh, "h_0": a.h_0, "c_0": a.c_0, "lengths": a.lengths})
+    return call
+
+
+def _kept(spec: Spec, out: Outputs) -> dict[str, Tensor | None]:
+    rest = "saved" if spec.op in ("lstm", "gru") else "outputs"
+    return {"y": out.y, "cells": out.cells, rest: out.saved}
+
+
+def _panels(spec: Spec, direction: int, n: Sizes, dtype: torch.dtype) -> Tensor:
+    return pool.lease((native.panel_bytes(spec.op, direction, dtype, n.I, n.H),), torch.uint8)
+
+
+def _start(grad: Tensor | None, like: Tensor) -> Tensor:
+    return torch.zeros_like(like) if grad is None else grad.clone()
+
+
+def _stride(keep: Tensor | None) -> int:
+    return 1 if keep is not None and keep.dim() == 2 else 0
+
+
+def _part_steps(n: Sizes, dtype: torch.dtype) -> int:
+    return max(1, min(n.T, _PART // max(1, n.B * n.slots * n.H * dtype.itemsize)))
+
+
+def _parts(n: Sizes, dtype: torch.dtype, *, ascending: bool) -> Iterator[tuple[int, int]]:
+    size = _part_steps(n, dtype)
+    begins = range(0, n.T, size)
+    for begin in begins if ascending else reversed(begins):
+        yield begin, min(n.T, begin + size)

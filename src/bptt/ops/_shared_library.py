@@ -1,0 +1,147 @@
+"""The C++ library: found, loaded, and its one struct (native/recurrence.h) filled from tensors."""
+
+import ctypes
+import os
+import warnings
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from . import __path__ as _folders
+
+NAME = "libbptt_native.so"
+OPS = ("lstm", "gru", "rnn_tanh", "rnn_relu")
+DTYPES = (torch.float32, torch.float64)
+FORWARD, BACKWARD = 0, 1
+
+_NUMBERS = ("T", "B", "I", "H", "begin", "end", "reverse", "threads", "pack", "projected")
+_READ = ("lengths", "x", "w_ih", "w_hh", "b_ih", "b_hh", "h_0", "c_0", "h_tap", "c_tap", "h_keep", "c_keep")
+_KEPT = ("saved", "cells", "outputs", "y", "h_n", "c_n")
+_GRADS = ("grad_y", "grad_cells", "grad_h", "grad_c", "grad_gates")
+_SUMS = ("grad_w_hh", "grad_w_x", "rows", "grad_h_tap", "grad_c_tap")
+
+
+class Call(ctypes.Structure):
+    """`struct bptt_call`, its pointers by the names of the tensors they point into."""
+
+    _fields_ = (
+        *((name, ctypes.c_int64) for name in _NUMBERS),
+        *((name, ctypes.c_void_p) for name in _READ),
+        ("h_keep_stride", ctypes.c_int64),
+        ("c_keep_stride", ctypes.c_int64),
+        ("panels", ctypes.c_void_p),
+        ("projection", ctypes.c_void_p),
+        ("projection_row", ctypes.c_int64),
+        *((name, ctypes.c_void_p) for name in (*_KEPT, *_GRADS, *_SUMS)),
+    )
+
+    def __init__(self, **numbers: int) -> None:
+        super().__init__(**numbers)
+        self._held: list[Mapping[str, Tensor | None]] = []
+
+    def point(self, tensors: Mapping[str, Tensor | None]) -> None:
+        """Set pointers into dense tensors, which live as long as this."""
+        self._held.append(tensors)
+        for name, tensor in tensors.items():
+            if tensor is not None:
+                setattr(self, name, tensor.data_ptr())
+
+    def run(self, op: str, direction: int, dtype: torch.dtype) -> None:
+        """Call the kernel."""
+        status = library().bptt_run(OPS.index(op), direction, DTYPES.index(dtype), ctypes.byref(self))
+        if status != 0:
+            raise RuntimeError(f"the native library has no {op} in {dtype}, status {status}")
+
+
+def panel_bytes(op: str, direction: int, dtype: torch.dtype, I: int, H: int) -> int:
+    """The size of the weights as the kernel reads them."""
+    return library().bptt_panels(OPS.index(op), direction, DTYPES.index(dtype), I, H)
+
+
+def row_bytes(dtype: torch.dtype, rows: int, I: int, H: int) -> int:
+    """Memory to sum the gradients of the weights over so many rows (t, b) at a time."""
+    return library().bptt_rows(DTYPES.index(dtype), rows, I, H)
+
+
+def instruction_set() -> str | None:
+    """The instruction set of the native kernels: the best this CPU has, or what BPTT_ISA names.
+
+    Returns:
+        `"avx512"`, `"avx2"`, `"neon"` or `"scalar"`; None where the kernels are missing.
+    """
+    return None if MISSING else library().bptt_isa().decode()
+
+
+def instruction_sets() -> list[str]:
+    """Those this build and this CPU have, fastest first."""
+    return library().bptt_isas().decode().split()
+
+
+def use_instruction_set(name: str) -> None:
+    """Compute with this one from now on, in the whole process.
+
+    Raises:
+        ValueError: if this build or this CPU does not have it.
+    """
+    if library().bptt_use_isa(name.encode()) != 0:
+        raise ValueError(f"name must be one of {', '.join(instruction_sets())}, got {name!r}")
+
+
+def activation(which: int, x: Tensor) -> Tensor:
+    """The kernels' sigmoid (0) or tanh (1) of a dense tensor."""
+    result = torch.empty_like(x)
+    library().bptt_activation(which, DTYPES.index(x.dtype), x.numel(), x.data_ptr(), result.data_ptr())
+    return result
+
+
+def threaded() -> bool:
+    """Whether the native kernels were built to use more than one thread."""
+    return MISSING is None and bool(library().bptt_threaded())
+
+
+@cache
+def library() -> ctypes.CDLL:
+    path = _path()
+    if path is None:
+        raise OSError(f"{NAME} is not installed")
+    # torch is loaded by now, and with it the OpenMP runtime that the two of them share.
+    loaded = ctypes.CDLL(str(path))
+    loaded.bptt_run.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.POINTER(Call))
+    loaded.bptt_panels.argtypes = (*(ctypes.c_int,) * 3, ctypes.c_int64, ctypes.c_int64)
+    loaded.bptt_panels.restype = ctypes.c_int64
+    loaded.bptt_rows.argtypes = (ctypes.c_int, *(ctypes.c_int64,) * 3)
+    loaded.bptt_rows.restype = ctypes.c_int64
+    loaded.bptt_isa.restype = loaded.bptt_isas.restype = ctypes.c_char_p
+    loaded.bptt_activation.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, *(ctypes.c_void_p,) * 2)
+    loaded.bptt_activation.restype = None
+    return loaded
+
+
+def _path() -> Path | None:
+    # An editable install keeps it apart from the sources: the package then has two folders.
+    return next((path for folder in _folders if (path := Path(folder) / NAME).exists()), None)
+
+
+def _missing() -> str | None:
+    wanted = os.environ.get("BPTT_ISA")
+    if wanted == "none":
+        return "BPTT_ISA=none turns it off"
+    if _path() is None:
+        reason = (
+            "bptt was installed without its native kernels, for want of a C++ compiler; see `bptt doctor`"
+        )
+        warnings.warn(f"{reason}. Recurrences run several times slower", RuntimeWarning, stacklevel=2)
+        return reason
+    try:
+        available = instruction_sets()
+    except OSError as error:
+        return f"the native library could not be loaded: {error}"
+    if wanted is not None and wanted not in available:
+        return f"BPTT_ISA must be none, or one of {', '.join(available)} on this CPU, got {wanted!r}"
+    return None
+
+
+MISSING = _missing()  # a constant: the compiler of torch.compile reads it

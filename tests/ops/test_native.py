@@ -1,0 +1,260 @@
+"""The native kernels against the reference, on every instruction set of this CPU."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from contextlib import contextmanager
+from itertools import pairwise
+
+import pytest
+import torch
+from helpers.problems import BACKENDS, assert_same, gradients, leaves, run
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bptt import ops
+from bptt.ops import _shared_library as native
+
+pytestmark = pytest.mark.skipif("native" not in BACKENDS, reason="needs the native kernels")
+ISAS = native.instruction_sets() if "native" in BACKENDS else []
+
+
+@contextmanager
+def using(isa):
+    before = native.instruction_set()
+    native.use_instruction_set(isa)
+    yield
+    native.use_instruction_set(before)
+
+
+each_isa = pytest.mark.parametrize("isa", ISAS)
+
+
+@st.composite
+def problems(draw):
+    op = draw(st.sampled_from(["lstm", "gru", "rnn"]))
+    T, B = draw(st.integers(1, 9)), draw(st.integers(1, 12))
+    I, H = draw(st.sampled_from([1, 2, 5, 32, 33, 40])), draw(st.integers(1, 40))
+    seed = draw(st.integers(0, 99))
+    generator = torch.Generator().manual_seed(seed)
+    a = leaves(op, T, B, I, H, bias=draw(st.booleans()), seed=seed)
+    with torch.no_grad():
+        a["w_hh"] /= H**0.5  # wider ones make the gradient explode, and rounding with it
+    options = {"reverse": draw(st.booleans()), "memory": draw(st.sampled_from(["fast", "low"]))}
+    if op == "rnn":
+        options["nonlinearity"] = draw(st.sampled_from(["tanh", "relu"]))
+    if draw(st.booleans()):
+        options["lengths"] = torch.randint(1, T + 1, (B,), generator=generator)
+    for path in ("h", "c") if op != "rnn" else ("h",):
+        shape = draw(st.sampled_from([None, (T,), (T, B)]))
+        if shape:
+            coins = torch.rand(shape, generator=generator, dtype=torch.float64)
+            options[f"{path}_keep"] = coins.where(coins > 0.5, 0)
+    for path in ("h", "c") if op == "lstm" else ("h",):
+        if draw(st.booleans()):
+            a[f"{path}_tap"] = torch.randn(T, B, H, generator=generator, dtype=torch.float64).requires_grad_()
+    if op == "lstm":
+        options["return_cells"] = draw(st.booleans())
+    return op, a, options
+
+
+def answer(backend, op, a, options, dtype, layout):
+    cast = {name: layout(tensor.detach().to(dtype)).requires_grad_() for name, tensor in a.items()}
+    taps = {name: cast[name] for name in ("h_tap", "c_tap") if name in cast}
+    outputs = run(op, {n: t for n, t in cast.items() if n not in taps}, backend=backend, **taps, **options)
+    return outputs, gradients(outputs, cast)
+
+
+def strided(tensor):
+    """The same numbers with the last dimension outermost, every other place of a larger tensor."""
+    return torch.stack([tensor.movedim(-1, 0)] * 2, -1)[..., 0].movedim(0, -1)
+
+
+@each_isa
+@settings(deadline=None, max_examples=60)
+@given(problem=problems(), transposed=st.booleans())
+def test_equals_the_reference(isa, problem, transposed):
+    op, a, options = problem
+    layout = strided if transposed else torch.Tensor.contiguous
+    expected, expected_grads = answer("reference", op, a, options, torch.float64, layout)
+    for dtype, tolerance in ((torch.float64, 1e-12), (torch.float32, 2e-5)):
+        with using(isa):
+            outputs, grads = answer("native", op, a, options, dtype, layout)
+        assert_same({n: t.double() for n, t in outputs.items()}, expected, tolerance)
+        assert_same({n: t.double() for n, t in grads.items()}, expected_grads, 10 * tolerance)
+
+
+@each_isa
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("op", ["lstm", "gru", "rnn"])
+@pytest.mark.parametrize("poison", [float("nan"), float("inf"), -float("inf"), 1e-45, 1e30])
+def test_special_values_spread_as_in_the_reference(isa, op, dtype, poison):
+    a = leaves(op, T=5, B=4, H=9, dtype=dtype)
+    with torch.no_grad():
+        a["x"][2, 1, 0] = poison
+        a["h_0"][3, 2] = poison
+    with using(isa):
+        ours = run(op, a, backend="native")
+    theirs = run(op, a, backend="reference")
+    for name, tensor in theirs.items():
+        torch.testing.assert_close(ours[name], tensor, equal_nan=True)
+
+
+@each_isa
+def test_sigmoid_and_tanh_to_the_last_bits(isa):
+    # Every 4,099th of the 2^32 floats; `test_every_float` takes all of them.
+    with using(isa):
+        assert_accurate(torch.arange(-(2**31), 2**31, 4099, dtype=torch.int64))
+
+
+@pytest.mark.slow
+@each_isa
+def test_every_float(isa):
+    for begin, end in pairwise(range(-(2**31), 2**31 + 1, 2**24)):
+        with using(isa):
+            assert_accurate(torch.arange(begin, end, dtype=torch.int64))
+
+
+def assert_accurate(bits):
+    """At most the errors that docs/kernels.md states."""
+    x = bits.to(torch.int32).view(torch.float32)
+    for which, exact, bound in ((0, torch.sigmoid, 2.5), (1, torch.tanh, 2.5)):
+        ours, exactly = native.activation(which, x), exact(x.double())
+        assert torch.equal(ours.isnan(), x.isnan())
+        ours, exactly = ours[~x.isnan()].double(), exactly[~x.isnan()]
+        # Under float32's smallest normal number, sigmoid may answer 0.
+        tiny = torch.finfo(torch.float32).tiny if which == 0 else 2.0**-149
+        spacing = torch.ldexp(torch.ones_like(exactly), exactly.frexp().exponent - 24)
+        assert ((ours - exactly).abs() <= torch.maximum(bound * spacing, torch.tensor(tiny).double())).all()
+
+
+@pytest.mark.parametrize("op", ["lstm", "gru", "rnn"])
+def test_the_number_of_threads_changes_no_bit(op):
+    a = leaves(op, T=9, B=11, H=20, dtype=torch.float32)
+    tap = torch.zeros(9, 11, 20, requires_grad=True)
+    lengths = torch.tensor([9, 1, 4, 9, 2, 3, 5, 8, 1, 6, 7])
+    answers = []
+    for threads in (1, 2, 3, 16):
+        torch.set_num_threads(threads)
+        try:
+            outputs = run(op, a, h_tap=tap, lengths=lengths, backend="native")
+            answers.append((outputs, gradients(outputs, {"tap": tap, "h_0": a["h_0"]})))
+        finally:
+            torch.set_num_threads(1)
+    for outputs, grads in answers[1:]:
+        assert_same(outputs, answers[0][0], tolerance=0)
+        assert_same(grads, answers[0][1], tolerance=0)
+
+
+def test_two_python_threads_at_once():
+    problems = [leaves("lstm", T=40, B=8, H=30, dtype=torch.float32, seed=seed) for seed in range(4)]
+    alone = [gradients(run("lstm", a), a) for a in problems]
+    found = [None] * len(problems)
+
+    def work(i):
+        for _ in range(10):
+            found[i] = gradients(run("lstm", problems[i]), problems[i])
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(len(problems))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for ours, expected in zip(found, alone, strict=True):
+        assert_same(ours, expected, tolerance=0)
+
+
+def test_a_forked_child_does_not_hang():
+    torch.set_num_threads(2)
+    try:
+        a = leaves("gru", T=20, B=16, H=32, dtype=torch.float32)
+        with torch.no_grad():
+            expected = run("gru", a)["y"]
+            child = os.fork()
+            if child == 0:
+                signal.alarm(20)
+                os._exit(0 if torch.equal(run("gru", a)["y"], expected) else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    finally:
+        torch.set_num_threads(1)
+
+
+def test_the_environment_chooses_the_instruction_set():
+    script = (
+        "from bptt.ops import backends, _shared_library as library\n"
+        "print(dict(backends())['native'], library.instruction_set())"
+    )
+
+    def ask(name):
+        done = subprocess.run(
+            [sys.executable, "-c", script],
+            env=os.environ | {"BPTT_ISA": name},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    for name in ISAS:
+        assert ask(name) == f"None {name}"
+    assert ask("none").startswith("BPTT_ISA=none turns it off")
+    assert ask("mmx").startswith("BPTT_ISA must be none, or one of")
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"dtype": torch.bfloat16}, "computes in float32 and float64, got torch.bfloat16"),
+        ({"P": 2}, "has no projection"),
+        ({"B": 0}, "needs at least one sequence"),
+    ],
+)
+def test_what_it_refuses_is_said(change, reason):
+    a = leaves("lstm", **change)
+    arguments = (a["x"], (a["h_0"], a["c_0"]), a["w_ih"], a["w_hh"], a["b_ih"], a["b_hh"])
+    explained = ops.explain("lstm", *arguments, w_hr=a.get("w_hr"))
+    assert (explained.backend, reason in explained.reasons["native"]) == ("reference", True)
+    with pytest.raises(RuntimeError, match=f"native: .*{reason}"):
+        run("lstm", a, backend="native")
+
+
+def test_forward_mode_is_refused_by_name_and_served_by_the_reference():
+    a = {name: tensor.detach() for name, tensor in leaves("gru").items()}
+
+    def tangent(backend):
+        return torch.func.jvp(
+            lambda x: run("gru", {**a, "x": x}, backend=backend)["y"], (a["x"],), (a["x"],)
+        )[1]
+
+    torch.testing.assert_close(tangent(None), tangent("reference"))
+    with pytest.raises(RuntimeError, match="forward-mode derivatives go through the reference"):
+        tangent("native")
+
+
+@pytest.mark.parametrize("op", ["lstm", "gru", "rnn"])
+def test_opcheck(op):
+    a = {name: tensor.detach() for name, tensor in leaves(op, T=3, B=2, H=5).items()}
+    for grad in (False, True):
+        x = a["x"].clone().requires_grad_(grad)
+        inputs = (x, a["h_0"], a.get("c_0"), a["w_ih"], a["w_hh"], a["b_ih"], a["b_hh"], *(None,) * 5)
+        name = op if op != "rnn" else "rnn_tanh"
+        torch.library.opcheck(torch.ops.bptt.recurrence, (name, False, False, grad, False, *inputs))
+
+
+@pytest.mark.parametrize("op", ["lstm", "gru", "rnn"])
+def test_checkpointing_recomputes_the_same(op):
+    a = leaves(op)
+    outputs = run(op, a)
+    again = torch.utils.checkpoint.checkpoint(lambda: run(op, a), use_reentrant=False)
+    assert_same(gradients(again, a), gradients(outputs, a), tolerance=0)
+
+
+def test_batched_gradients_of_one_call():
+    a = leaves("gru")
+    y = run("gru", a)["y"]
+    cotangents = torch.randn(4, *y.shape, dtype=y.dtype)
+    batched = torch.autograd.grad(y, a["w_hh"], cotangents, is_grads_batched=True, retain_graph=True)[0]
+    for one, cotangent in zip(batched, cotangents, strict=True):
+        torch.testing.assert_close(one, torch.autograd.grad(y, a["w_hh"], cotangent, retain_graph=True)[0])
