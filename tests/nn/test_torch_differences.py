@@ -160,16 +160,22 @@ def test_a_compiled_graph_checks_no_values():
         compiled(x, lengths=lengths[:2])
 
 
-def test_exported_graphs_have_every_step():
-    layer, x = bptt.nn.GRU(2, 3), torch.randn(4, 3, 2)
-    size = torch.export.Dim("size", min=2, max=64)
-    exported = torch.export.export(layer, (x,), dynamic_shapes=({1: size},))
-    other = torch.randn(4, 7, 2)
+@pytest.mark.parametrize("kind", KINDS)
+def test_exports_are_dynamic_in_time_and_batch(kind):
+    layer, x = getattr(bptt.nn, kind)(2, 3), torch.randn(4, 3, 2)
+    T, B = torch.export.Dim("T", min=2, max=64), torch.export.Dim("B", min=2, max=64)
+    exported = torch.export.export(layer, (x,), dynamic_shapes=({0: T, 1: B},))
+    other = torch.randn(9, 7, 2)
     torch.testing.assert_close(exported.module()(other)[0], layer(other)[0])
-    longer = torch.export.export(layer, (torch.randn(8, 3, 2),))
-    assert len(longer.graph.nodes) > 1.5 * len(exported.graph.nodes)
+
+
+def test_with_a_projection_exported_graphs_have_every_step():
+    layer = bptt.nn.LSTM(2, 3, proj_size=1)
+    short, longer = (torch.export.export(layer, (torch.randn(T, 3, 2),)) for T in (4, 8))
+    assert len(longer.graph.nodes) > 1.5 * len(short.graph.nodes)
+    size = torch.export.Dim("size", min=2, max=64)
     with pytest.raises(RuntimeError, match="specialized it to be a constant"):
-        torch.export.export(layer, (x,), dynamic_shapes=({0: size},))
+        torch.export.export(layer, (torch.randn(4, 3, 2),), dynamic_shapes=({0: size},))
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")

@@ -172,7 +172,7 @@ class Recurrent(nn.RNNBase):
         _check_agreement(data, "parameter", [w for each in weights.values() for w in each if w is not None])
         _check_agreement(data, "hidden", given)
         x, lengths = layout.open(data, lengths)
-        if len(x) == 0:
+        if x.shape[0] == 0:
             raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
         kept = self._keeps(self._steering.keeps if keeps is None else keeps, x, layout)
         tapped = self._taps(self._steering.taps if taps is None else taps, x, layout)
@@ -272,7 +272,7 @@ def _check_agreement(data: Tensor, kind: str, tensors: Sequence[Tensor]) -> None
                 f"Input and {kind} tensors are not at the same device, found input tensor at {data.device} "
                 f"and {kind} tensor at {tensor.device}"
             )
-        if _computed_dtype(tensor) != _computed_dtype(data):
+        if tensor.dtype != data.dtype and _computed_dtype(tensor) != _computed_dtype(data):
             raise RuntimeError(
                 f"Input and {kind} tensors are not the same dtype, found input tensor with {data.dtype} "
                 f"and {kind} tensor with {tensor.dtype}"
