@@ -306,8 +306,8 @@ def test_the_backend_of_the_config_serves_every_call_or_the_run_fails(tmp_path):
     finally:
         remove()
     assert train.read_failure(tmp_path / "asked")["error"].startswith("RuntimeError: lstm with (T, B, I, H)")
-    assert train.read_spec(tmp_path / "auto")["environment"]["backend"] == "auto: asked, reference"
-    with pytest.raises(train.ConfigError, match='backend must be one of "auto", "reference", got \'asked\''):
+    assert train.read_spec(tmp_path / "auto")["environment"]["backend"].startswith("auto: asked, ")
+    with pytest.raises(train.ConfigError, match=r'backend must be one of "auto", .*"reference", got .asked.'):
         runs.fit(tmp_path / "gone", backend="asked")
 
 

@@ -28,6 +28,10 @@ _PACKAGES = (
     "tyro",
 )
 
+_NATIVE_REMEDY = """
+install one (Debian: apt install g++; macOS: xcode-select --install), then:
+pip install --force-reinstall --no-deps --no-cache-dir bptt, or make setup in a checkout"""
+
 
 @dataclass(frozen=True)
 class Arguments:
@@ -107,8 +111,17 @@ def _machine(torch: ModuleType) -> Iterator[Finding]:
     )
     yield Finding("gpu", ", ".join(names) or missing, "ok" if names else "absent")
     for name, lacks in ops.backends():
-        yield Finding(f"backend {name}", lacks or "available", "absent" if lacks else "ok")
+        found = _native() if name == "native" else "available"
+        remedy = _NATIVE_REMEDY if name == "native" and lacks and "compiler" in lacks else ""
+        yield Finding(f"backend {name}", f"{lacks}{remedy}" if lacks else found, "absent" if lacks else "ok")
     yield _proof()
+
+
+def _native() -> str:
+    from .. import ops
+
+    threads = "as many threads as torch" if ops.threaded() else "one thread: it was built without GNU OpenMP"
+    return f"{ops.instruction_set()}, {threads}"
 
 
 def _proof() -> Finding:

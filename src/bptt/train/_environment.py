@@ -33,9 +33,10 @@ def environment(config: Config, device: torch.device | str = "cpu") -> Environme
     Returns:
         bptt, torch and python (versions), machine (architecture), cpu (instruction set torch uses) and
         cpu_model, device (`"cpu"`, or the GPU's name), threads, precision, backend (`"auto"` with those it
-        can choose from, fastest first), float32_products and deterministic (torch's global settings),
-        fingerprint (of a small fixed computation), and every set environment variable that the numeric
-        libraries read, under its own name. On CUDA also cuda and cudnn (versions).
+        can choose from, fastest first), instruction_set (of the native kernels), float32_products and
+        deterministic (torch's global settings), fingerprint (of a small fixed computation), and every set
+        environment variable that the numeric libraries read, under its own name. On CUDA also cuda and
+        cudnn (versions).
     """
     device = torch.device(device)
     with as_configured(config):
@@ -50,6 +51,7 @@ def environment(config: Config, device: torch.device | str = "cpu") -> Environme
             "threads": torch.get_num_threads(),
             "precision": config.precision,
             "backend": config.backend if config.backend != "auto" else f"auto: {_available()}",
+            "instruction_set": ops.instruction_set() or "none",
             **(_cuda() if device.type == "cuda" else {}),
             "float32_products": _float32_products(device),
             "deterministic": str(torch.are_deterministic_algorithms_enabled()),
