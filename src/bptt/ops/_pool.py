@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-_SMALL = 1 << 16  # bytes under which malloc itself reuses memory
+_SMALL = 1 << 20  # bytes under which malloc itself reuses memory
 _SPARE = 4  # times what is asked for: the largest buffer that is lent for it
 
 
