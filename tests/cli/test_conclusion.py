@@ -12,8 +12,9 @@ RUNS = experiments.load("copying", profile="smoke").runs[:2]
 
 def outcome(folder, non_finite=None):
     return train.Outcome(
-        folder=folder, status="non-finite loss" if non_finite else "completed", epoch=2, step=7, best=None,
-        test=None, non_finite=non_finite, metrics_sha256="", weights_sha256=None, environment_changed=False,
+        folder=folder, spec="", status="non-finite loss" if non_finite else "completed", epoch=2, step=7,
+        best=None, test=None, non_finite=non_finite, metrics_sha256="", weights_sha256=None,
+        environment_changed=False,
     )  # fmt: skip
 
 

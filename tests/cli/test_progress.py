@@ -28,6 +28,7 @@ def line(epoch):
 
 OUTCOME = train.Outcome(
     folder=FOLDER,
+    spec="",
     status="completed",
     epoch=3,
     step=12,

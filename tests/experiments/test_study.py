@@ -3,6 +3,9 @@
 import json
 import re
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from helpers.experiments import contents, small
@@ -165,3 +168,29 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "out").write_text("a file")
     with pytest.raises(StudyError, match=r"study\.json cannot be written: Not a directory"):
         run(small(), tmp_path / "out")
+
+
+def test_what_blocks_nothing_comes_first_whichever_was_asked_for_first(tmp_path):
+    for arm in ("h-detach-0.5", "vanilla"):
+        assert not run(small(arms=[arm]), tmp_path).failed
+    assert [arm["name"] for arm in page(tmp_path / "copying-smoke")["arms"]] == ["vanilla", "h-detach-0.5"]
+
+
+def test_commands_started_together_all_keep_their_runs(tmp_path):
+    script = (
+        "import sys; sys.path.insert(0, sys.argv[3])\n"
+        "from helpers.experiments import small; from bptt.experiments import run\n"
+        "if __name__ == '__main__':\n"
+        "    spec = small(arms=['vanilla'], seeds=[int(sys.argv[1])])\n"
+        "    assert not run(spec, sys.argv[2], workers=1).failed\n"
+    )
+    file = tmp_path / "add.py"
+    file.write_text(script)
+    helpers = Path(__file__).resolve().parents[1]
+    started = [
+        subprocess.Popen([sys.executable, str(file), str(seed), str(tmp_path), str(helpers)])
+        for seed in range(4)
+    ]
+    assert [process.wait(timeout=200) for process in started] == [0, 0, 0, 0]
+    assert page(tmp_path / "copying-smoke")["seeds"] == [0, 1, 2, 3]
+    assert len(page(tmp_path / "copying-smoke")["runs"]) == 4

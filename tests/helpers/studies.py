@@ -77,6 +77,7 @@ def write_run(
     scores = [row["valid"] for row in rows]
     best = max(range(len(rows)), key=lambda at: scores[at].get("accuracy", -scores[at]["loss"]))
     done = {
+        "spec": record["hash"],
         "status": {"non-finite": "non-finite loss"}.get(end, end),
         "epoch": len(rows) + (end == "non-finite"),
         "step": 40 * len(rows) + 7,

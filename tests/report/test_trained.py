@@ -1,5 +1,7 @@
 """The report against what training really writes."""
 
+import shutil
+
 import pytest
 from helpers import runs
 
@@ -28,3 +30,14 @@ def test_the_checkpoints_of_training_are_told_from_junk(tmp_path, cut, status):
         state.write_bytes(state.read_bytes()[: state.stat().st_size // 2])
     (study,) = report.load([folder])
     assert study.runs[0].status is status
+
+
+def test_the_end_of_another_run_is_damage(tmp_path):
+    ours, other = tmp_path / "tiny/seed-7", tmp_path / "other/seed-7"
+    runs.fit(ours)
+    runs.fit(other, lr=0.02)
+    for name in ("done.json", "metrics.jsonl", "weights.safetensors"):
+        shutil.copy(other / name, ours / name)
+    (study,) = report.load([ours])
+    assert study.runs[0].status is Status.DAMAGED
+    assert "another run's" in study.runs[0].reason

@@ -208,3 +208,14 @@ def test_a_folder_that_is_no_run_is_not_read_as_one(tmp_path):
     assert train.read_outcome(tmp_path) is None
     assert train.read_failure(tmp_path) is None
     assert train.read_metrics(tmp_path) == []
+
+
+def test_a_checkpoint_that_cannot_be_read_leaves_the_one_before_it(tmp_path):
+    runs.fit(tmp_path / "undisturbed")
+    folder = tmp_path / "run"
+    runs.fit(folder)
+    (folder / "done.json").unlink()
+    (folder / "state.pt").unlink()
+    (folder / "state.pt").mkdir()
+    runs.fit(folder)
+    assert runs.results(folder) == runs.results(tmp_path / "undisturbed")

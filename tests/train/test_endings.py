@@ -2,6 +2,7 @@
 
 import copy
 import json
+import math
 
 import pytest
 import safetensors
@@ -324,3 +325,11 @@ def test_progress_tells_where_the_run_stands(tmp_path):
     halfway, end = seen[6], seen[-1]
     assert halfway.seconds_left == pytest.approx(halfway.seconds)
     assert end.seconds_left == 0
+
+
+def test_a_model_that_blows_up_in_its_last_step_is_not_called_completed(tmp_path):
+    outcome = runs.fit(tmp_path, epochs=1, batch_size=20, lr=1e37, anneal_epochs=0, clip_norm="none")
+    assert train.read_metrics(tmp_path)[0]["train"]["loss"] < float("inf")
+    assert (outcome.status, outcome.epoch) == ("non-finite loss", 1)
+    assert not math.isfinite(outcome.non_finite["valid_loss"])
+    assert train.verify_outcome(tmp_path) == outcome

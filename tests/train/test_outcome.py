@@ -172,3 +172,11 @@ def test_the_exported_weights_give_the_recorded_metrics(copy):
     lines = train.read_metrics(copy)
     assert lines[outcome.best["epoch"] - 1]["valid"] == outcome.best["valid"]
     assert outcome.best["valid"]["accuracy"] == max(line["valid"]["accuracy"] for line in lines)
+
+
+def test_the_end_of_another_run_is_refused(copy, tmp_path):
+    runs.fit(tmp_path / "other", lr=0.02)
+    for name in ("done.json", "metrics.jsonl", "weights.safetensors"):
+        shutil.copy(tmp_path / "other" / name, copy / name)
+    with pytest.raises(train.RunError, match=r"done\.json is another run's"):
+        train.verify_outcome(copy)

@@ -77,4 +77,6 @@ def _name_failures(result: experiments.Result, again: list[str]) -> None:
             file=sys.stderr,
         )
     elif not result.interrupted:
+        if any(" away and run again" in event.text for event in result.failed):
+            again = ["bptt", "resume", str(result.folder)]  # a folder moved away cannot be named
         print(f"once the cause is mended, go on with:  {shlex.join(again)}", file=sys.stderr)

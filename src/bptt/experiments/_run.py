@@ -87,11 +87,12 @@ def run(
     description, runs = _prepared(spec, place)
     asked = command or f"bptt.experiments.run({spec.experiment!r}, profile={spec.profile!r})"
     study = Study(Path(out) / spec.folder, spec, description, runs, place, (asked,))
-    begun = (study.folder / _study.NAME).exists()
-    joined = _study.joined(_stored.read(study.folder), study) if begun else study
-    _study.check_folders(study.folder, runs)
     limit = _workers(spec, workers)
-    joined.write()
+    with study.held():  # another command may be adding its own seeds
+        begun = (study.folder / _study.NAME).exists()
+        joined = _study.joined(_stored.read(study.folder), study) if begun else study
+        _study.check_folders(study.folder, runs)
+        joined.write()
     return _execute(study, limit, accept_environment, observe)
 
 

@@ -1,8 +1,8 @@
 """The study folder: which runs belong together, and whether a folder is ours to go on in."""
 
 import json
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,21 @@ class Study:
     data: Path | None
     commands: tuple[str, ...]
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the study alone, once whoever holds it is done.
+
+        Raises:
+            StudyError: if its folder cannot be made.
+        """
+        with ExitStack() as stack:
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(train.locked(self.folder, wait=True))
+            except OSError as error:
+                raise StudyError(f"{self.folder / NAME} cannot be written: {error.strerror}") from error
+            yield
+
     def write(self) -> None:
         """Write `study.json`, whole or not at all.
 
@@ -50,7 +65,6 @@ class Study:
         text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
         path = self.folder / NAME
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
             train.write_whole(path, text.encode())
         except OSError as error:
             raise StudyError(f"{path} cannot be written: {error.strerror}") from error
@@ -69,7 +83,9 @@ def joined(old: Study, new: Study) -> Study:
     _refuse_other_data(old, new)
     arms = {arm.name: arm for arm in old.spec.arms} | {arm.name: arm for arm in new.spec.arms}
     seeds = tuple(sorted({*old.spec.seeds, *new.spec.seeds}))
-    spec = replace(new.spec, arms=tuple(arms.values()), seeds=seeds)
+    # What blocks nothing comes first, whichever was typed first: the others are compared with it.
+    ordered = tuple(sorted(arms.values(), key=lambda arm: arm.detach is not None))
+    spec = replace(new.spec, arms=ordered, seeds=seeds)
     wanted = {run.folder for run in (*old.runs, *new.runs)}
     runs = tuple(run for run in spec.runs if run.folder in wanted)
     commands = tuple(dict.fromkeys((*old.commands, *new.commands)))

@@ -46,10 +46,12 @@ _NOTHING = hashlib.sha256().hexdigest()
 _SEAL = b"bptt run state, sha256 "
 
 
-def read_done(folder: Path, curves: Mapping[str, np.ndarray], epochs: int) -> dict[str, Any]:
-    """What done.json says, checked against its own hash, metrics.jsonl and weights.safetensors."""
+def read_done(folder: Path, spec: str, curves: Mapping[str, np.ndarray], epochs: int) -> dict[str, Any]:
+    """What done.json says, checked against its own hash, the spec's, the metrics and the weights."""
     done = read_object(folder / "done.json")
     _check_seal(done)
+    if need(done, "spec", str, "done.json") != spec:
+        raise DamagedError("done.json is another run's: its spec is not that of spec.json")
     word = need(done, "status", str, "done.json")
     if word not in _ENDINGS:
         raise DamagedError(f"done.json: status must be one of {', '.join(_ENDINGS)}, got {word!r}")

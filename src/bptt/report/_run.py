@@ -92,7 +92,7 @@ def _read(folder: Path, *, arm: str, seed: int, name: str) -> Run:
     ended = (folder / "done.json").exists()
     curves = _read_metrics(folder / "metrics.jsonl", ended=ended)
     epochs = len(next(iter(curves.values()), ()))
-    facts = read_done(folder, curves, epochs) if ended else read_interrupted(folder, epochs)
+    facts = read_done(folder, spec_hash, curves, epochs) if ended else read_interrupted(folder, epochs)
     speed, timing_damage = _read_speed(folder / "timing.jsonl")
     return Run(
         arm=arm,

@@ -11,6 +11,7 @@ from ._errors import LockedError as LockedError
 from ._errors import RunError as RunError
 from ._errors import describe as describe
 from ._evaluate import evaluate as evaluate
+from ._files import locked as locked
 from ._files import write_whole as write_whole
 from ._fit import fit as fit
 from ._folder import read_failure as read_failure

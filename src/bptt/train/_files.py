@@ -62,15 +62,19 @@ def cut(path: Path, length: int) -> None:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold a run folder alone; the lock goes with the process, however it ends.
+def locked(folder: Path, *, wait: bool = False) -> Iterator[None]:
+    """Hold a folder alone; the lock goes with the process, however it ends.
+
+    Args:
+        folder: of a run, or of a study.
+        wait: for whoever holds it, instead of raising.
 
     Raises:
         LockedError: if another process holds it, naming that process.
     """
     with _opened(folder / ".lock", os.O_RDWR | os.O_CREAT) as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             holder = os.pread(file, 32, 0).decode(errors="replace").strip() or "unknown"
             raise LockedError(f"{folder} is being trained by another process (pid {holder})") from error

@@ -31,8 +31,9 @@ def finish(run: Run, task: Task, config: Config, check: Callable[[], None]) -> O
         if "test" in task.sizes:
             test = evaluate(run.model, task, "test", batch_size=config.eval_batch_size, check=check)
     page: dict[str, Any] = {
+        "spec": run.spec,
         "status": run.status,
-        "epoch": run.epoch if run.non_finite is not None else run.epoch - 1,
+        "epoch": run.epoch - 1 if run.non_finite is None else min(run.epoch, config.epochs),
         "step": run.step,
         "best": None if run.best is None else {"epoch": run.best.epoch, "valid": run.best.valid},
         "test": test,

@@ -1,6 +1,7 @@
 """Epoch after epoch until the run has a status."""
 
 from collections.abc import Callable, Sequence
+from math import isfinite
 from time import monotonic
 from typing import Any
 
@@ -99,8 +100,10 @@ class Loop:
         run.offer_best(valid)
         if config.solved_at != "none" and valid["accuracy"] >= config.solved_at:
             run.status = "solved"
-        elif run.epoch == config.epochs:
+        elif run.epoch == config.epochs and isfinite(valid["loss"]):
             run.status = "completed"
+        elif run.epoch == config.epochs:
+            run.status, run.non_finite = "non-finite loss", {"valid_loss": valid["loss"]}
         run.log.append(record)
         self._timing.append(
             {

@@ -18,18 +18,21 @@ class Outcome:
 
     Attributes:
         folder: the run folder.
+        spec: the hash of the spec that it is the end of.
         status: `"completed"`, `"solved"`, `"non-finite loss"` or `"non-finite gradient"`.
         epoch: the last epoch, from 1.
         step: the last optimiser step; for a non-finite status the one that was not taken.
         best: `{"epoch": …, "valid": {…}}` of the best epoch by validation, or None if there was none.
         test: the test split's metrics with the best weights, or None without a test split or a best epoch.
-        non_finite: `{"loss": …, "grad_norm": …}` at that step, for a non-finite status.
+        non_finite: for a non-finite status `{"loss": …, "grad_norm": …}` at that step, or `{"valid_loss": …}`
+            after the last epoch.
         metrics_sha256: of metrics.jsonl.
         weights_sha256: of weights.safetensors, or None if no epoch was the best.
         environment_changed: whether the run was resumed under another environment.
     """
 
     folder: Path
+    spec: str
     status: str
     epoch: int
     step: int
@@ -66,6 +69,7 @@ def read_outcome(folder: Path | str) -> Outcome | None:
     best = page["best"] and {"epoch": page["best"]["epoch"], "valid": _json.number(page["best"]["valid"])}
     return Outcome(
         folder=folder,
+        spec=page["spec"],
         status=page["status"],
         epoch=page["epoch"],
         step=page["step"],
@@ -81,8 +85,8 @@ def read_outcome(folder: Path | str) -> Outcome | None:
 def verify_outcome(folder: Path | str) -> Outcome | None:
     """How the run in a folder ended, every file that says so checked; None if it has not ended.
 
-    done.json is checked against its own sha256, metrics.jsonl and weights.safetensors against those in
-    done.json, and the best epoch against its line in metrics.jsonl.
+    done.json is checked against its own sha256 and the spec's in spec.json, metrics.jsonl and
+    weights.safetensors against theirs in done.json, and the best epoch against its line in metrics.jsonl.
 
     Args:
         folder: the run folder.
@@ -96,6 +100,10 @@ def verify_outcome(folder: Path | str) -> Outcome | None:
     outcome = read_outcome(folder)
     if outcome is None:
         return None
+    if outcome.spec != _folder.read_spec(folder)["hash"]:
+        raise RunError(
+            f"{outcome.folder / _folder.DONE} is another run's: its spec is not that of {_folder.SPEC}"
+        )
     _check_file(outcome.folder / _folder.METRICS, outcome.metrics_sha256)
     if outcome.weights_sha256 is not None:
         _check_file(outcome.folder / _folder.WEIGHTS, outcome.weights_sha256)
@@ -151,6 +159,7 @@ def _best(value: Any) -> bool:
 
 _NUMBERS = "numbers by name"
 _RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "spec": ("64 hexadecimal digits", _digest),
     "status": ("one of " + ", ".join(STATUSES), lambda value: value in STATUSES),
     "epoch": ("an integer ≥ 0", _count),
     "step": ("an integer ≥ 0", _count),

@@ -75,6 +75,9 @@ def load(folder: Path, spec: str) -> State | None:
             state = decode(path.read_bytes())
         except FileNotFoundError:
             continue
+        except OSError as error:
+            refusals.append(f"{path} cannot be read: {error.strerror}")
+            continue
         except ValueError as error:
             refusals.append(f"{path} {error}")
             continue
