@@ -1,0 +1,202 @@
+// Compares every instruction set with the scalar kernels in double, and those with loop.h.
+//
+// Every buffer is an allocation of its exact size, so that a sanitizer sees all that goes beyond, and what a
+// pass is to write is NaN before it.
+#include <cstdio>
+#include <cstdlib>
+#include <sstream>
+
+#include "kernel.h"
+
+namespace {
+
+int failures = 0, problems = 0, runs = 0;
+
+const std::pair<const char *, Numbers Answer::*> results[] = {
+    {"y", &Answer::y},
+    {"cells", &Answer::cells},
+    {"h_n", &Answer::h_n},
+    {"c_n", &Answer::c_n},
+    {"grad_gates", &Answer::grad_gates},
+    {"grad_h_0", &Answer::grad_h_0},
+    {"grad_c_0", &Answer::grad_c_0},
+    {"grad_h_tap", &Answer::grad_h_tap},
+    {"grad_c_tap", &Answer::grad_c_tap},
+    {"grad_w_hh", &Answer::grad_w_hh},
+    {"grad_w_x", &Answer::grad_w_x},
+};
+
+void fail(const std::string &message) {
+  failures++;
+  std::printf("FAILED %s\n", message.c_str());
+}
+
+void compare(const std::string &name, const Numbers &got, const Numbers &wanted, double tolerance) {
+  if (got.size() != wanted.size()) return fail(name + " has another size");
+  double scale = 1;
+  for (double x : wanted) scale = std::fmax(scale, std::fabs(x));
+  for (size_t i = 0; i < got.size(); i++)
+    if (!(std::fabs(got[i] - wanted[i]) <= tolerance * scale)) {
+      std::ostringstream text;
+      text.precision(17);
+      text << name << "[" << i << "] is " << got[i] << ", not " << wanted[i];
+      return fail(text.str());
+    }
+}
+
+// What both answers have.
+void compare(const std::string &name, const Answer &got, const Answer &wanted, double tolerance) {
+  for (const auto &[what, member] : results)
+    if (!(got.*member).empty() && !(wanted.*member).empty())
+      compare(name + ": " + what, got.*member, wanted.*member, tolerance);
+}
+
+std::vector<std::string> isas() {
+  std::istringstream words(bptt_isas());
+  std::vector<std::string> names;
+  for (std::string name; words >> name;) names.push_back(name);
+  return names;
+}
+
+void use(const std::string &isa) {
+  if (bptt_use_isa(isa.c_str()) != 0 || bptt_isa() != isa) fail("bptt_use_isa(" + isa + ")");
+}
+
+std::vector<int64_t> some_cuts(int64_t T, Random &random) {
+  std::vector<int64_t> cuts;
+  for (int64_t t = 1; t < T; t++)
+    if (random.below(3) == 0) cuts.push_back(t);
+  return cuts;
+}
+
+template <class S>
+void check_isa(const std::string &isa, const Problem &p, const Answer &wanted, How how, Random &random) {
+  const std::string name = isa + (sizeof(S) == 4 ? " float: " : " double: ") + p.name();
+  const double tolerance = sizeof(S) == 4 ? 2e-5 : 1e-12;
+  how.threads = 1 + random.below(3);
+  how.cuts = some_cuts(p.T, random);
+  const Answer got = kernel<S>(p, how);
+  if (got.y.empty()) return fail(name + ": no such op");
+  compare(name, got, wanted, tolerance);
+
+  How other = how;
+  other.threads = 1 + how.threads % 3;
+  if (!how.sums) other.cuts.clear();
+  compare(name + ", other threads", kernel<S>(p, other), got, 0);
+  other.train = false;
+  compare(name + ", without saving", kernel<S>(p, other), got, 0);
+  runs += 3;
+}
+
+void check(const Problem &p, Random &random) {
+  problems++;
+  use("scalar");
+  const Answer wanted = kernel<double>(p, How());
+  compare("loop: " + p.name(), wanted, loop(p), 1e-12);
+  How how;
+  how.projected = random.coin();
+  how.sums = random.coin();
+  for (const std::string &isa : isas()) {
+    use(isa);
+    check_isa<float>(isa, p, wanted, how, random);
+    check_isa<double>(isa, p, wanted, how, random);
+  }
+}
+
+// Each of the G gates among the slots of grad_gates: as the input meets it, and as the state does.
+int64_t input_slot(int op, int64_t gate) { return op == gru ? (gate + 1) % 3 : gate; }
+int64_t state_slot(int op, int64_t gate) { return op == gru ? gate + 1 : gate; }
+
+void check_differences(const Problem &p) {
+  problems++;
+  use("scalar");
+  const Answer a = kernel<double>(p, How());
+  const int64_t H = p.H, I = p.I, SH = p.S() * H;
+  Numbers x(p.x.size()), w_ih(p.w_ih.size()), b_ih(p.b_ih.size()), b_hh(p.b_hh.size()), w_hh;
+  for (double sum : a.grad_w_hh) w_hh.push_back(sum - sums_from);
+  for (int64_t gate = 0; gate < p.G(); gate++)
+    for (int64_t u = 0; u < H; u++) {
+      const int64_t j = gate * H + u, of_input = input_slot(p.op, gate) * H + u;
+      for (int64_t i = 0; i < I; i++) {
+        w_ih[j * I + i] = a.grad_w_x[of_input * (I + 1) + i] - sums_from;
+        for (int64_t row = 0; row < p.T * p.B; row++)
+          x[row * I + i] += a.grad_gates[row * SH + of_input] * p.w_ih[j * I + i];
+      }
+      if (p.b_ih.empty()) continue;
+      b_ih[j] = a.grad_w_x[of_input * (I + 1) + I] - sums_from;
+      b_hh[j] = a.grad_w_x[(state_slot(p.op, gate) * H + u) * (I + 1) + I] - sums_from;
+    }
+  const auto same = [&p](const char *what, const Numbers &got, Numbers Problem::*input) {
+    compare("differences: " + p.name() + ": grad of " + what, got, differences(p, input), 1e-7);
+  };
+  same("x", x, &Problem::x);
+  same("w_ih", w_ih, &Problem::w_ih);
+  same("w_hh", w_hh, &Problem::w_hh);
+  same("b_ih", b_ih, &Problem::b_ih);
+  same("b_hh", b_hh, &Problem::b_hh);
+  same("h_0", a.grad_h_0, &Problem::h_0);
+  same("c_0", a.grad_c_0, &Problem::c_0);
+  same("h_tap", a.grad_h_tap, &Problem::h_tap);
+  same("c_tap", a.grad_c_tap, &Problem::c_tap);
+}
+
+// At the kink of relu, rounding decides the gradient: such problems are drawn again.
+Problem draw_smooth(int op, int64_t T, int64_t B, int64_t I, int64_t H, Random &random) {
+  for (;;) {
+    const Problem p = draw(op, T, B, I, H, random);
+    if (op != rnn_relu || loop(p).margin > 5e-6) return p;
+  }
+}
+
+template <class S>
+void check_activations(const std::string &isa, Random &random) {
+  const double tolerance = sizeof(S) == 4 ? 2e-7 : 4e-16;
+  for (int64_t n : {1, 7, 16, 33})
+    for (int which = 0; which < 2; which++) {
+      Numbers x = random.numbers(n, 12), wanted;
+      x[random.below(n)] = random.coin() ? INFINITY : -INFINITY;
+      for (double in : x) wanted.push_back(which == 0 ? sigmoid(in) : std::tanh(in));
+      const std::vector<S> in = as<S>(x);
+      std::vector<S> out(n, S(unwritten));
+      bptt_activation(which, sizeof(S) == 4 ? BPTT_F32 : BPTT_F64, n, in.data(), out.data());
+      compare(isa + (which == 0 ? " sigmoid" : " tanh"), Numbers(out.begin(), out.end()), wanted, tolerance);
+    }
+}
+
+void check_refusals() {
+  const bptt_call call{};
+  if (bptt_run(4, BPTT_FORWARD, BPTT_F32, &call) == 0 || bptt_run(BPTT_LSTM, 2, BPTT_F32, &call) == 0 ||
+      bptt_run(BPTT_LSTM, BPTT_FORWARD, 2, &call) == 0)
+    fail("an op, a pass or a dtype that does not exist is not refused");
+  if (bptt_use_isa("") == 0 || bptt_use_isa("sse9") == 0 || bptt_use_isa(nullptr) == 0)
+    fail("an instruction set that does not exist is not refused");
+}
+
+void check_op(int op, Random &random) {
+  for (int i = 0; i < 24; i++) check_differences(draw_smooth(op, 3, 2, 2, 3, random));
+  for (int64_t H : {1, 2, 7, 8, 16, 17, 33, 65})
+    for (int64_t B : {1, 2, 7, 16, 33})
+      check(draw_smooth(op, random.one_of({1, 2, 3, 7}), B, random.one_of({1, 2, 7, 16, 33}), H, random), random);
+  // Beyond one block of rows, of columns and of depth.
+  check(draw_smooth(op, 13, 33, 1, 9, random), random);
+  check(draw_smooth(op, 2, 5, 3, 200, random), random);
+  check(draw_smooth(op, 2, 9, 260, 9, random), random);
+}
+
+}  // namespace
+
+int main(int argc, char **argv) {
+  Random random(1);
+  check_refusals();
+  for (const std::string &isa : isas()) {
+    use(isa);
+    check_activations<float>(isa, random);
+    check_activations<double>(isa, random);
+  }
+  const int rounds = argc > 1 ? std::atoi(argv[1]) : 1;
+  for (int round = 0; round < rounds; round++)
+    for (int op : {lstm, gru, rnn_tanh, rnn_relu}) check_op(op, random);
+  std::printf("instruction sets: %s\nthreaded: %d\nproblems: %d\nruns: %d\nfailures: %d\n", bptt_isas(),
+              bptt_threaded(), problems, runs, failures);
+  return failures == 0 ? 0 : 1;
+}
