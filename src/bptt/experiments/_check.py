@@ -11,6 +11,7 @@ from . import _build
 from ._bind import BINDERS, bind_detach
 from ._document import SECTIONS, Document, arm_key, table
 from ._fields import Field, bind
+from ._labels import check_labels
 from ._nearest import detach_belongs_to_arms, elsewhere
 from ._problems import Problem, unknown
 from ._spec import Arm, Section, Spec
@@ -42,6 +43,7 @@ def check(document: Document, profile: str, device: str) -> tuple[Spec, list[Pro
         arm, found = _arm(name, given, document)
         arms.append(arm)
         problems += found
+    problems += check_labels(arms)
     base = {section: BINDERS[section](table(document.get(section)))[0] for section in SECTIONS}
     name, title = about.get("name", ""), about.get("title", "")
     spec = Spec(name, profile, title, about["source"], device, tuple(seeds), tuple(arms), base)

@@ -89,13 +89,17 @@ def with_profile(document: Document, profile: str | None) -> tuple[str, Document
     return name, merged(base, chosen), []
 
 
-def with_settings(document: Document, settings: Iterable[str]) -> tuple[Document, list[Problem]]:
+def with_settings(
+    document: Document, settings: Iterable[str]
+) -> tuple[Document, list[Document], list[Problem]]:
     """Apply `key=value` settings, each a dotted key and a TOML value, to every arm alike.
 
     Returns:
-        The document, and a problem for every setting that is no `key=value` or names no arm there is.
+        The document, the settings that were applied as tables, and a problem for every setting that is no
+        `key=value` or names no arm there is.
     """
     problems = []
+    applied = []
     arms = table(document.get("arms"))
     for setting in settings:
         try:
@@ -107,11 +111,12 @@ def with_settings(document: Document, settings: Iterable[str]) -> tuple[Document
         if strangers:
             problems += [_unknown_arm(arm, table(override["arms"])[arm], arms) for arm in strangers]
             continue
+        applied.append(override)
         document = merged(document, override)
         arms = table(document.get("arms"))
         arms = {name: _over_sections(arm, override) for name, arm in arms.items() if isinstance(arm, dict)}
         document = merged(document, {"arms": arms} if arms else {})
-    return document, problems
+    return document, applied, problems
 
 
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> Document:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ._check import check, check_profiles, select
 from ._document import read, with_profile, with_settings
+from ._labels import relabelled
 from ._problems import SpecError
 from ._spec import Spec
 
@@ -26,6 +27,7 @@ def load(
         arms: run only these; None for all.
         seeds: instead of the spec's.
         settings: `key=value` with a dotted key and a TOML value, such as `"task.delay=300"`; the last word.
+            An arm that one changes, its label aside, is labelled with its name and what was changed.
         device: `"cpu"` or `"cuda"` (which GPU: `CUDA_VISIBLE_DEVICES`).
 
     Returns:
@@ -39,7 +41,8 @@ def load(
     told = {problem.key for problem in problems}
     chosen, document, found = with_profile(document, profile)
     problems += found
-    document, found = with_settings(document, settings)
+    changed, applied, found = with_settings(document, settings)
+    document = relabelled(document, changed, applied)
     problems += found
     spec, found = check(document, chosen, device)
     problems += [problem for problem in found if f"profiles.{chosen}.{problem.key}" not in told]

@@ -9,6 +9,7 @@ from typing import Any
 
 from .. import train
 from ._document import arm_key
+from ._labels import check_labels
 from ._spec import Run, Spec
 
 NAME = "study.json"
@@ -76,7 +77,8 @@ def joined(old: Study, new: Study) -> Study:
     """Both together: other seeds and other arms of the same protocol.
 
     Raises:
-        StudyError: if `new` is of another spec, naming the keys that differ.
+        StudyError: if `new` is of another spec, naming the keys that differ, or an arm of it has the label
+            of another arm there.
     """
     shared = {arm.name for arm in old.spec.arms} & {arm.name for arm in new.spec.arms}
     _refuse_if_different(old.folder, _protocol(old.spec, shared), _protocol(new.spec, shared))
@@ -85,6 +87,9 @@ def joined(old: Study, new: Study) -> Study:
     seeds = tuple(sorted({*old.spec.seeds, *new.spec.seeds}))
     # What blocks nothing comes first, whichever was typed first: the others are compared with it.
     ordered = tuple(sorted(arms.values(), key=lambda arm: arm.detach is not None))
+    if twins := check_labels(ordered):
+        listed = "\n".join(f"  {problem}" for problem in twins)
+        raise StudyError(f"{old.folder} cannot take these arms beside its own:\n{listed}")
     spec = replace(new.spec, arms=ordered, seeds=seeds)
     wanted = {run.folder for run in (*old.runs, *new.runs)}
     runs = tuple(run for run in spec.runs if run.folder in wanted)
