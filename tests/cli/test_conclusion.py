@@ -69,7 +69,7 @@ def test_a_run_that_diverged_is_a_result_and_named(resumed, study):
 
 def test_failures_are_named_before_how_to_resume_after_ctrl_c(resumed, study):
     failed = "failed", {"text": "ValueError: no such thing"}
-    status, out, err = resumed(failed, ("stopped", {}), interrupted=True)
+    status, out, err = resumed(failed, ("stopped", {"saved": True}), interrupted=True)
     assert status == 130
     assert "ended: 0 of 2 runs" in out
     assert err.splitlines() == [
@@ -79,10 +79,26 @@ def test_failures_are_named_before_how_to_resume_after_ctrl_c(resumed, study):
     ]
 
 
+@pytest.mark.parametrize(
+    ("second", "said"),
+    [
+        (("stopped", {"saved": False}), "stopped; go on from the last checkpoints with:"),
+        (("stopped", {"saved": None}), "stopped before the first step of any run; begin with:"),
+        (("queue", {"saved": True}), "stopped; all of it is saved, continue with:"),
+        (("queue", {}), "stopped before the first step of any run; begin with:"),
+    ],
+)
+def test_the_last_line_claims_no_more_than_what_is_saved(resumed, study, second, said):
+    _, _, err = resumed(("stopped", {}), second, interrupted=True)
+    assert err == f"{said}  bptt resume {shlex.quote(str(study))}\n"
+
+
 def test_a_run_that_was_resumed_alone_is_what_to_resume(resumed, study):
     place = study / RUNS[0].folder
     place.mkdir(parents=True)
-    _, _, err = resumed(("stopped", {}), ("stopped", {}), interrupted=True, folder=place)
+    _, _, err = resumed(
+        ("stopped", {"saved": True}), ("stopped", {"saved": True}), interrupted=True, folder=place
+    )
     assert err.endswith(f"continue with:  bptt resume {shlex.quote(str(place))}\n")
 
 

@@ -82,9 +82,10 @@ def test_bars_show_each_run_and_all_of_them():
     [
         (Event("skip", RUN, FOLDER, outcome=OUTCOME), "already completed after epoch 3"),
         (Event("failed", RUN, FOLDER, text="ValueError: [no]"), "failed: ValueError: [no]"),
-        (Event("stopped", RUN, FOLDER), "stopped, saved"),
+        (Event("stopped", RUN, FOLDER, saved=True), "stopped, saved"),
+        (Event("stopped", RUN, FOLDER, text="before its first step"), "stopped before its first step\n"),
         (
-            Event("stopped", RUN, FOLDER, text="in epoch 2 after step 6"),
+            Event("stopped", RUN, FOLDER, text="in epoch 2 after step 6", saved=True),
             "stopped in epoch 2 after step 6, saved",
         ),
     ],

@@ -1,8 +1,11 @@
 """What `run` and `resume` share: showing runs as they go, and what is said at the end."""
 
 import shlex
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
@@ -27,12 +30,41 @@ def conclude(
     Raises:
         CommandError: for a spec or folder that cannot be run.
     """
+    begun: list[Path] = []
     try:
         with display(Console()) as observe:
-            result = study(observe)
+
+            def note(event: experiments.Event) -> None:
+                begun[:] = [event.folder.parent.parent if resumed is None else resumed]
+                observe(event)
+
+            result = study(note)
+        with _undisturbed(result.interrupted):
+            return _tell(result, ["bptt", "resume", str(result.folder if resumed is None else resumed)])
     except (experiments.SpecError, experiments.StudyError, train.RunError) as error:
         raise CommandError(str(error)) from error
-    again = ["bptt", "resume", str(result.folder if resumed is None else resumed)]
+    except KeyboardInterrupt:
+        if not begun:
+            raise
+        again = shlex.join(["bptt", "resume", str(begun[0])])
+        print(f"stopped; go on from the last checkpoints with:  {again}", file=sys.stderr)
+        return 130
+
+
+@contextmanager
+def _undisturbed(wanted: bool) -> Iterator[None]:
+    """Let no further Ctrl-C cut off what is said."""
+    if not wanted or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _tell(result: experiments.Result, again: list[str]) -> int:
     ended = [event.outcome for event in result.events.values() if event.outcome is not None]
     print(f"\nended: {len(ended)} of {len(result.events)} runs, in {result.folder}")
     for event in result.events.values():
@@ -42,12 +74,22 @@ def conclude(
         _name_failures(result, again)
     if result.interrupted:
         sys.stdout.flush()
-        print(f"stopped; all of it is saved, continue with:  {shlex.join(again)}", file=sys.stderr)
+        print(f"{_stop(result)} with:  {shlex.join(again)}", file=sys.stderr)
         return 130
     if result.failed:
         return 1
     print(f"table, page and figures:  {shlex.join(['bptt', 'report', str(result.folder)])}")
     return 0
+
+
+def _stop(result: experiments.Result) -> str:
+    saved = [event.saved for event in result.events.values()]
+    ended = any(event.outcome is not None for event in result.events.values())
+    if False in saved:
+        return "stopped; go on from the last checkpoints"
+    if ended or result.failed or True in saved:
+        return "stopped; all of it is saved, continue"
+    return "stopped before the first step of any run; begin"
 
 
 def _diverged(event: experiments.Event, outcome: train.Outcome) -> str:

@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from io import TextIOWrapper
@@ -39,7 +40,7 @@ exit status:
   0    done; a run that ended at a loss or gradient that is not finite is a result
   1    a run failed, a download failed, or something checked is not right
   2    bad input
-  130  stopped with Ctrl-C; all is saved
+  130  stopped with Ctrl-C; all is saved (a second one stops without saving more)
 """
 
 
@@ -57,6 +58,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="replace")  # an ASCII terminal lacks ≥, which is no reason to stop
     try:
         status = _run(list(sys.argv[1:] if argv is None else argv))
+        if status == 130 and argv is None:
+            signal.signal(
+                signal.SIGINT, signal.SIG_IGN
+            )  # all is said; another would end Python without its status
         sys.stdout.flush()
     except CommandError as failure:
         failure.show()

@@ -110,7 +110,7 @@ def ending(event: Event) -> str:
     """The start or end of a run in words."""
     outcome = event.outcome
     if outcome is None:
-        stopped = f"stopped{event.text and ' '}{event.text}, saved"
+        stopped = f"stopped{event.text and ' '}{event.text}{', saved' if event.saved else ''}"
         words = {"start": "started", "stopped": stopped, "failed": f"failed: {event.text}"}
         return words.get(event.kind, "")
     best = (

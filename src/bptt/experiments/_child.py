@@ -52,7 +52,7 @@ def main(job: Job, pipe: Connection) -> None:
     try:
         _tell(pipe, _train(job, pipe))
     except train.Interrupted as stop:
-        _tell(pipe, Message("stopped", f"in epoch {stop.epoch} after step {stop.step}"))
+        _tell(pipe, Message("stopped", (stop.epoch, stop.step)))
     except KeyboardInterrupt:
         _tell(pipe, Message("stopped"))
     except Exception as error:

@@ -38,6 +38,7 @@ def execute(
     *,
     receive: Callable[[Job, Message], None],
     stopping: Callable[[], bool],
+    insisting: Callable[[], bool],
 ) -> None:
     """Run every job in a process of its own, `workers` at once.
 
@@ -47,6 +48,7 @@ def execute(
         receive: called here, in this process, with each message of each job: `start`, any number of
             `progress`, and one that says how it ended: `end`, `error`, `killed` or `stopped`.
         stopping: asked often; once true, no job starts and those under way are asked to save and stop.
+        insisting: as often; once true, those that have not stopped yet are killed.
     """
     waiting = deque(jobs)
     active: dict[connection.Connection, _Active] = {}
@@ -62,7 +64,7 @@ def execute(
                 deadline = time.monotonic() + _GRACE_SECONDS
                 for run in active.values():
                     run.process.terminate()
-            if deadline is not None and time.monotonic() > deadline:
+            if insisting() or (deadline is not None and time.monotonic() > deadline):
                 for run in active.values():
                     run.process.kill()
             for ready in connection.wait(list(active), timeout=_POLL_SECONDS):

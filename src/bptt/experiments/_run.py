@@ -19,6 +19,8 @@ from ._study import Study
 
 Kind = Literal["skip", "queue", "start", "progress", "end", "failed", "stopped"]
 
+_BEFORE = "before its first step"
+
 
 @dataclass(frozen=True)
 class Event:
@@ -26,7 +28,8 @@ class Event:
 
     Before any run starts, every one has had a `skip` (it was finished already) or a `queue`.
     `progress` comes with kind `progress`; `outcome` with `skip` and `end`; `text` with `failed`, why, and
-    with `stopped`, where, if that is known.
+    with `stopped`, where, if that is known. `saved`, with `queue` and `stopped`, is whether all that has been
+    trained is saved, and None if nothing has been.
     """
 
     kind: Kind
@@ -35,6 +38,7 @@ class Event:
     progress: train.Progress | None = None
     outcome: train.Outcome | None = None
     text: str = ""
+    saved: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -208,15 +212,21 @@ def _execute(
         command = study.commands[-1]
         job = Job(one.name, folder.absolute(), one.document, study.data, command, accept_environment)
         jobs[job.name] = (job, one)
-        tell(Event("queue", one, folder))
-    with _interruptible() as interrupted:
+        tell(Event("queue", one, folder, saved=_has_state(folder) or None))
+    with _interruptible() as asked:
 
         def receive(job: Job, message: Message) -> None:
             _, one = jobs[job.name]
-            tell(_event(one, study.folder / one.folder, message, interrupted()))
+            tell(_event(one, study.folder / one.folder, message, asked() > 0))
 
-        execute([job for job, _ in jobs.values()], workers, receive=receive, stopping=interrupted)
-        return Result(study.folder, events, interrupted())
+        execute(
+            [job for job, _ in jobs.values()],
+            workers,
+            receive=receive,
+            stopping=lambda: asked() > 0,
+            insisting=lambda: asked() > 1,
+        )
+        return Result(study.folder, events, asked() > 0)
 
 
 def _ended(folder: Path) -> train.Outcome | None:
@@ -244,7 +254,21 @@ def _event(run: Run, folder: Path, message: Message, stopping: bool) -> Event:
         case "error":
             return Event("failed", run, folder, text=message.content)
         case _:
-            return Event("stopped", run, folder, text=message.content or "")
+            return _stopped(run, folder, message.content)
+
+
+def _stopped(run: Run, folder: Path, place: tuple[int, int] | None) -> Event:
+    """A run that has stopped by itself, after this epoch and step or before it could train."""
+    epoch, step = place or (0, 0)
+    if step:
+        return Event("stopped", run, folder, text=f"in epoch {epoch} after step {step}", saved=True)
+    if place is None and _has_state(folder):
+        return Event("stopped", run, folder, saved=True)
+    return Event("stopped", run, folder, text=_BEFORE)
+
+
+def _has_state(folder: Path) -> bool:
+    return (folder / "state.pt").exists()
 
 
 def _killed(run: Run, folder: Path, cause: str, stopping: bool) -> Event:
@@ -254,28 +278,31 @@ def _killed(run: Run, folder: Path, cause: str, stopping: bool) -> Event:
         return _damaged(run, folder, error)
     if outcome is not None:
         return Event("end", run, folder, outcome=outcome)
+    if stopping and not (folder / "spec.json").exists():
+        return Event("stopped", run, folder, text=_BEFORE)
     if stopping:
-        return Event("stopped", run, folder)
+        text = f"{'after' if _has_state(folder) else 'before'} a checkpoint, without saving more"
+        return Event("stopped", run, folder, text=text, saved=False)
     record_failure(folder, RuntimeError(cause))
     return Event("failed", run, folder, text=cause)
 
 
 @contextmanager
-def _interruptible() -> Iterator[Callable[[], bool]]:
-    """Turn Ctrl-C into a question, so that it cuts no line of this process in half; a second one insists."""
-    asked = threading.Event()
+def _interruptible() -> Iterator[Callable[[], int]]:
+    """Count each Ctrl-C, so that it cuts no line of this process in half; the third is as anywhere else."""
+    asked: list[int] = []
     in_main = threading.current_thread() is threading.main_thread()
     if not in_main or signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        yield asked.is_set
+        yield asked.__len__
         return
 
-    def ask(_signal: int, _frame: object) -> None:
-        if asked.is_set():
+    def ask(number: int, _frame: object) -> None:
+        if len(asked) > 1:
             raise KeyboardInterrupt
-        asked.set()
+        asked.append(number)
 
     before = signal.signal(signal.SIGINT, ask)
     try:
-        yield asked.is_set
+        yield asked.__len__
     finally:
         signal.signal(signal.SIGINT, before)
