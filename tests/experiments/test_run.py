@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from helpers.experiments import Watched, contents, results, small, trained
 from safetensors.torch import load_file
 
 from bptt import train
-from bptt.experiments import SpecError, StudyError, cores, load, resume, run
+from bptt.experiments import SpecError, StudyError, _child, cores, load, resume, run
 
 
 def test_a_study_is_run_skipped_widened_and_refused(tmp_path):
@@ -108,6 +109,20 @@ def test_ctrl_c_saves_and_a_study_goes_on_from_there(tmp_path):
     }
     first = next(event for event in watched.events if event.progress and event.run.seed == 0)
     assert first.progress.resumed_at > 0
+
+
+def test_a_stop_before_the_run_is_set_up_is_no_traceback(monkeypatch, tmp_path):
+    def stopped(*_, **__):
+        raise KeyboardInterrupt
+
+    class Pipe:
+        said: ClassVar = []
+        send = said.append
+
+    monkeypatch.setattr(_child.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(_child.threading, "Thread", stopped)
+    _child.main(_child.Job("a run", tmp_path, {}, None, "", False), Pipe())
+    assert Pipe.said == [_child.Message("stopped")]
 
 
 def descendants(pid):

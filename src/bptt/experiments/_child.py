@@ -44,12 +44,12 @@ class Message:
 
 def main(job: Job, pipe: Connection) -> None:
     """Train one run, sending its progress and its end through `pipe`."""
-    signal.signal(signal.SIGTERM, _stop)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_follow_parent, args=(pipe,), daemon=True).start()
-    os.environ.clear()
-    os.environ.update(job.environment)
     try:
+        signal.signal(signal.SIGTERM, _stop)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        threading.Thread(target=_follow_parent, args=(pipe,), daemon=True).start()
+        os.environ.clear()
+        os.environ.update(job.environment)
         _tell(pipe, _train(job, pipe))
     except train.Interrupted as stop:
         _tell(pipe, Message("stopped", (stop.epoch, stop.step)))
