@@ -112,6 +112,25 @@ def test_folders_of_studies_and_single_runs(make_study):
     assert lone.chance("accuracy") == 0.1
 
 
+def test_studies_in_folders_of_folders_are_taken(make_study, study_maker, tmp_path):
+    make_study("one", seeds=[0])
+    study_maker(tmp_path / "lr" / "high")("two", seeds=[0])
+    study_maker(tmp_path / ".old")("three", seeds=[0])
+    assert [study.name for study in report.load([tmp_path])] == ["two-lite", "one-lite"]
+    assert report.write([tmp_path]).index == tmp_path / "report" / "index.html"
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_report_among_the_folders_is_passed_over(make_study, tmp_path, count):
+    studies = [make_study(name, seeds=[0]) for name in ("one", "two")[:count]]
+    page = report.write([*studies], tmp_path / "page").index.parent
+    assert len(report.load([*studies, page])) == count
+    with pytest.raises(
+        ValueError, match=r"at least one study folder or run folder, got only reports: .*page"
+    ):
+        report.load([page])
+
+
 def test_a_run_without_a_study(make_study, tmp_path):
     shutil.copytree(make_study(seeds=[4]) / "vanilla/seed-4", tmp_path / "kept/vanilla/seed-4")
     (study,) = report.load([tmp_path / "kept/vanilla/seed-4"])
@@ -129,7 +148,7 @@ def test_anything_else_is_refused_and_all_of_it_named(make_study, tmp_path):
         report.load([make_study(), *wrong])
     lines = str(caught.value).splitlines()
     assert [str(path) in line for path, line in zip(wrong, lines, strict=True)] == [True] * 3
-    assert lines[0].endswith("neither it nor the folders in it have one")
+    assert lines[0].endswith("neither it nor any folder in it has one")
     assert lines[1].endswith("it is a file")
     assert lines[2].endswith("it does not exist")
     with pytest.raises(ValueError, match="got none"):

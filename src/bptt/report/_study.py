@@ -1,5 +1,6 @@
 """Study folders: which runs were expected, and what became of each."""
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -75,8 +76,9 @@ def load(dirs: Path | str | Iterable[Path | str]) -> tuple[Study, ...]:
     """Read studies.
 
     Args:
-        dirs: study folders (with a `study.json`), folders of study folders, or run folders (with a
-            `spec.json`), one or several in any mixture; a study named twice is read once.
+        dirs: study folders (with a `study.json`), folders with studies somewhere inside, or run folders
+            (with a `spec.json`), one or several in any mixture; a study named twice is read once, and a
+            folder that `write` has made is passed over.
 
     Returns:
         The studies, in the order given; those of one folder by name. A run with an unreadable file is in
@@ -87,6 +89,7 @@ def load(dirs: Path | str | Iterable[Path | str]) -> tuple[Study, ...]:
     """
     studies: dict[Path, Study] = {}
     wrong: list[str] = []
+    pages: list[str] = []
     for given in [dirs] if isinstance(dirs, Path | str) else dirs:
         path = Path(given)
         try:
@@ -94,7 +97,9 @@ def load(dirs: Path | str | Iterable[Path | str]) -> tuple[Study, ...]:
         except OSError as error:
             wrong.append(f"{path} cannot be read: {error.strerror}")
             continue
-        if not found:
+        if not found and is_page(path):
+            pages.append(str(path))
+        elif not found:
             wrong.append(
                 f"{path} must be a study folder (with study.json), a folder of such folders, or a run folder "
                 f"(with spec.json); {_what(path)}"
@@ -107,20 +112,31 @@ def load(dirs: Path | str | Iterable[Path | str]) -> tuple[Study, ...]:
     if wrong:
         raise ReportError("\n".join(wrong))
     if not studies:
-        raise ReportError("a report needs at least one study folder or run folder, got none")
+        only = f"only reports: {', '.join(pages)}" if pages else "none"
+        raise ReportError(f"a report needs at least one study folder or run folder, got {only}")
     return tuple(studies.values())
+
+
+def is_page(folder: Path) -> bool:
+    """Whether a folder holds what `write` writes: a page with its tables."""
+    beside = (folder, *folder.glob("*/")) if (folder / "index.html").is_file() else ()
+    return any((place / "runs.csv").is_file() for place in beside)
 
 
 def _find(path: Path) -> list[Path]:
     if (path / "study.json").is_file() or (path / "spec.json").is_file():
         return [path]
-    return sorted(file.parent for file in path.glob("*/study.json")) if path.is_dir() else []
+    found = {file.parent for file in path.glob("*/study.json")}
+    for place, inner, files in os.walk(path):
+        inner[:] = [] if {"study.json", "spec.json"} & set(files) else [n for n in inner if n[0] != "."]
+        found |= {Path(place)} if "study.json" in files else set()
+    return sorted(found)
 
 
 def _what(path: Path) -> str:
     if not path.exists():
         return "it does not exist"
-    return "neither it nor the folders in it have one" if path.is_dir() else "it is a file"
+    return "neither it nor any folder in it has one" if path.is_dir() else "it is a file"
 
 
 def _load_study(folder: Path) -> Study:

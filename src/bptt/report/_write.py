@@ -31,8 +31,8 @@ def write(dirs: Path | str | Iterable[Path | str], out: Path | str | None = None
     Args:
         dirs: study folders, folders of them, or run folders: see `load`.
         out: the folder to write into. By default `report` inside the study, or, for several studies, `report`
-            beside them, if they all lie in one folder. With several studies each has a folder of its own
-            for its figures and tables.
+            in the one folder that was given, or beside them, if they all lie in one folder. With several
+            studies each has a folder of its own for its figures and tables.
 
     Returns:
         The paths written.
@@ -40,8 +40,9 @@ def write(dirs: Path | str | Iterable[Path | str], out: Path | str | None = None
     Raises:
         ReportError: a path is not a result folder, or `out` is needed, is a file, or cannot be written to.
     """
-    studies = load(dirs)
-    folder = Path(out) if out is not None else _default(studies)
+    given = [Path(each) for each in ([dirs] if isinstance(dirs, Path | str) else dirs)]
+    studies = load(given)
+    folder = Path(out) if out is not None else _default(studies, given)
     try:
         taken = folder.exists() and not folder.is_dir()
     except OSError as error:
@@ -68,9 +69,11 @@ def write(dirs: Path | str | Iterable[Path | str], out: Path | str | None = None
     )
 
 
-def _default(studies: Sequence[Study]) -> Path:
+def _default(studies: Sequence[Study], given: Sequence[Path]) -> Path:
     if len(studies) == 1:
         return studies[0].folder / "report"
+    if len(given) == 1:
+        return given[0] / "report"
     parents = {study.folder.resolve().parent for study in studies}
     if len(parents) > 1:
         listed = ", ".join(str(study.folder) for study in studies)
