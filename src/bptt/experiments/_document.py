@@ -9,7 +9,6 @@ from dataclasses import replace
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from shlex import quote
 from typing import Any
 
 from ._problems import Problem, SpecError, unknown
