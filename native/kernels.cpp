@@ -14,6 +14,7 @@
 
 #include "gru.h"
 #include "lstm.h"
+#include "peak.h"
 #include "rnn.h"
 
 namespace bptt::BPTT_ISA {
@@ -50,6 +51,7 @@ const Kernels kernels = {
         {kernel<F32, Rnn<F32, Relu>>(), kernel<F64, Rnn<F64, Relu>>()},
     },
     {activation<F32>, activation<F64>},
+    busy<F32>,
 };
 
 }  // namespace bptt::BPTT_ISA

@@ -20,6 +20,7 @@ struct Kernel {
 struct Kernels {
   Kernel of[4][2];                                                      // op, dtype
   void (*activation[2])(int which, int64_t n, const void *x, void *result);  // dtype
+  int64_t (*busy)(int64_t rounds, float *sink);
 };
 
 #define BPTT_DECLARE(isa)       \

@@ -61,6 +61,20 @@ void work(void *data, Team team) {
   task.kernel.run[task.pass](task.call, team);
 }
 
+struct Effort {
+  int64_t rounds;
+  std::atomic<int64_t> done;
+};
+
+void toil(void *data, Team) {
+  Effort &effort = *static_cast<Effort *>(data);
+  volatile float sink;
+  float result;
+  effort.done += isa().kernels->busy(effort.rounds, &result);
+  sink = result;
+  static_cast<void>(sink);
+}
+
 }  // namespace
 }  // namespace bptt
 
@@ -104,6 +118,12 @@ int bptt_use_isa(const char *name) {
 }
 
 int bptt_threaded(void) { return bptt::threaded(); }
+
+int64_t bptt_busy(int64_t threads, int64_t rounds) {
+  bptt::Effort effort{rounds, {0}};
+  bptt::parallel(threads, bptt::toil, &effort);
+  return effort.done;
+}
 
 void bptt_activation(int which, int dtype, int64_t n, const void *x, void *result) {
   bptt::isa().kernels->activation[dtype](which, n, x, result);

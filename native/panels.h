@@ -11,7 +11,7 @@
 #if defined(__clang__)
 #define BPTT_UNROLL _Pragma("unroll")
 #else
-#define BPTT_UNROLL _Pragma("GCC unroll 8")
+#define BPTT_UNROLL _Pragma("GCC unroll 16")
 #endif
 
 namespace bptt::BPTT_ISA {

@@ -77,6 +77,9 @@ BPTT_API int bptt_threaded(void);
 // sigmoid (which = 0) or tanh (1) of n numbers: what the recurrences compute.
 BPTT_API void bptt_activation(int which, int dtype, int64_t n, const void *x, void *result);
 
+// Multiply and add float32 numbers in registers, on each of some threads: how many operations were done in all.
+BPTT_API int64_t bptt_busy(int64_t threads, int64_t rounds);
+
 #ifdef __cplusplus
 }
 #endif

@@ -12,6 +12,8 @@ from ._dispatch import use_backend as use_backend
 from ._explain import explain as explain
 from ._gru import gru as gru
 from ._lstm import lstm as lstm
+from ._machine import activation_seconds as activation_seconds
+from ._machine import fma_peak as fma_peak
 from ._rnn import rnn as rnn
 from ._shared_library import instruction_set as instruction_set
 from ._shared_library import threaded as threaded

@@ -90,11 +90,16 @@ def use_instruction_set(name: str) -> None:
         raise ValueError(f"name must be one of {', '.join(instruction_sets())}, got {name!r}")
 
 
-def activation(which: int, x: Tensor) -> Tensor:
+def activation(which: int, x: Tensor, result: Tensor | None = None) -> Tensor:
     """The kernels' sigmoid (0) or tanh (1) of a dense tensor."""
-    result = torch.empty_like(x)
+    result = torch.empty_like(x) if result is None else result
     library().bptt_activation(which, DTYPES.index(x.dtype), x.numel(), x.data_ptr(), result.data_ptr())
     return result
+
+
+def busy(threads: int, rounds: int) -> int:
+    """Multiply and add in registers on some threads; how many float32 operations that was."""
+    return library().bptt_busy(threads, rounds)
 
 
 def threaded() -> bool:
@@ -114,6 +119,8 @@ def library() -> ctypes.CDLL:
     loaded.bptt_panels.restype = ctypes.c_int64
     loaded.bptt_rows.argtypes = (ctypes.c_int, *(ctypes.c_int64,) * 3)
     loaded.bptt_rows.restype = ctypes.c_int64
+    loaded.bptt_busy.argtypes = (ctypes.c_int64,) * 2
+    loaded.bptt_busy.restype = ctypes.c_int64
     loaded.bptt_isa.restype = loaded.bptt_isas.restype = ctypes.c_char_p
     loaded.bptt_activation.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, *(ctypes.c_void_p,) * 2)
     loaded.bptt_activation.restype = None

@@ -1,0 +1,62 @@
+"""What this machine can do at best, measured now: the floor under a recurrence's time is counted from it."""
+
+import time
+from collections.abc import Callable
+
+import torch
+
+from . import _shared_library as native
+
+_ROUNDS = 200_000  # about 10 ms
+_ELEMENTS = 65_536  # in and out stay in the second-level cache
+_CALLS = 16
+_TRIALS = 15
+
+
+def fma_peak(threads: int) -> float:
+    """The float32 operations per second of so many threads that multiply and add in registers.
+
+    Args:
+        threads: how many, all at once.
+
+    Returns:
+        Operations per second of all of them together, in the best of several trials; takes 0.2 s. A
+        multiplication with an addition counts as two.
+
+    Raises:
+        RuntimeError: if the native kernels are missing.
+    """
+    _need_kernels()
+    operations = native.busy(threads, _ROUNDS)
+    return operations / _seconds(lambda: native.busy(threads, _ROUNDS))
+
+
+def activation_seconds() -> float:
+    """The seconds that the native tanh takes per float32 number, on one thread, its numbers in the caches.
+
+    Raises:
+        RuntimeError: if the native kernels are missing.
+    """
+    _need_kernels()
+    x = torch.linspace(-4, 4, _ELEMENTS)
+    result = torch.empty_like(x)
+
+    def work() -> None:
+        for _ in range(_CALLS):
+            native.activation(1, x, result)
+
+    return _seconds(work) / (_CALLS * _ELEMENTS)
+
+
+def _need_kernels() -> None:
+    if native.MISSING is not None:
+        raise RuntimeError(f"only the native kernels can measure the machine: {native.MISSING}")
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    best = float("inf")
+    for _ in range(_TRIALS):
+        began = time.perf_counter()
+        work()
+        best = min(best, time.perf_counter() - began)
+    return best
