@@ -15,6 +15,7 @@ COMMANDS = {
     "run": "run an experiment, or go on with it",
     "resume": "go on with a study or a single run",
     "report": "write the page, figures and tables of studies",
+    "bench": "time our recurrences beside torch.nn",
     "doctor": "check versions, devices, backends and data",
     "data": "check or fetch data sets",
 }
