@@ -11,6 +11,7 @@ from .. import ops
 from ._case import Case
 from ._data import Data, make, tensors
 from ._rivals import Contender, Loop, contenders
+from ._step import Step
 
 TOLERANCE = 1e-4  # of the largest entry: float32 sums over T·B terms, taken in another order
 
@@ -39,42 +40,32 @@ def check(case: Case, rival: str, *, tolerance: float = TOLERANCE) -> float:
         ValueError: if the rival cannot do what the case wants.
     """
     mine, other = contenders(case, rival)
-    data = make(case)
-    keeps = ours.draw_keeps(mine.layer, (case.shape.T, case.shape.B)).get("") if case.p > 0 else None
-    steered = {} if keeps is None else {"keeps": keeps}
-    computed = found(case, data, mine, **steered)
+    coins = None
+    if case.p > 0:
+        coins = ours.draw_keeps(mine.layer, (case.shape.T, case.shape.B))[""]
+    if case.mode == "step":
+        sides = {side: Step(case, side) for side in (mine, other)}
+
+        def result(side: Contender, keeps: Any = None) -> Found:
+            return sides[side].found(keeps)
+    else:
+        data = make(case)
+
+        def result(side: Contender, keeps: Any = None) -> Found:
+            return _found(case, data, side, keeps)
+
+    computed = result(mine, coins)
     with ops.use_backend("reference"):
-        error = compare(case, "the reference", computed, found(case, data, mine, **steered), tolerance)
-    if rival in ("torch", "torch-no-onednn", "compiled") and keeps is not None:
-        computed, steered = found(case, data, mine, keeps={}), {}
+        error = compare(case, "the reference", computed, result(mine, coins), tolerance)
     if isinstance(other.layer, Loop):
-        if keeps is not None:
-            other.layer.coins = [keep == 0 for keep in keeps[0, 0].h.tolist()]
-        steered = {}
+        if coins is not None and (keep := coins[0, 0].h) is not None:
+            other.layer.coins = [factor == 0 for factor in keep.tolist()]
+        theirs = result(other)
     elif rival in ("torch", "torch-no-onednn"):
-        steered = {}
-    return max(error, compare(case, rival, computed, found(case, data, other, **steered), tolerance))
-
-
-def found(case: Case, data: Data, side: Contender, **steered: Any) -> dict[str, Tensor]:
-    """Everything that a side computes, by name."""
-    for tensor in (*side.parameters, data.leaf):
-        tensor.grad = None
-    with torch.set_grad_enabled(case.mode != "forward"):
-        y, states = tensors(side(data.x, **steered))
-    names = ("h_n", "c_n")[: len(states)]
-    results = {"y": y.detach(), **{name: state.detach() for name, state in zip(names, states, strict=True)}}
-    if case.mode == "forward":
-        return results
-    torch.autograd.backward((y, *states), (data.grad_y, *data.grad_states))
-    leaves = dict(side.layer.named_parameters())
-    if case.needs_input_gradient:
-        leaves["x"] = data.leaf
-    for name, leaf in leaves.items():
-        if leaf.grad is None:
-            raise MismatchError(f"{case}: {side.name} gives no gradient of {name}")
-        results[f"the gradient of {name}"] = leaf.grad.clone()
-    return results
+        computed, theirs = (result(mine, {}) if coins is not None else computed), result(other)
+    else:
+        theirs = result(other, coins)
+    return max(error, compare(case, rival, computed, theirs, tolerance))
 
 
 def compare(case: Case, name: str, ours: Found, theirs: Found, tolerance: float) -> float:
@@ -96,3 +87,22 @@ def compare(case: Case, name: str, ours: Found, theirs: Found, tolerance: float)
             )
         worst = max(worst, error)
     return worst
+
+
+def _found(case: Case, data: Data, side: Contender, keeps: Any) -> Found:
+    for tensor in (*side.parameters, data.leaf):
+        tensor.grad = None
+    with side.context(), torch.set_grad_enabled(case.mode != "forward"):
+        y, states = tensors(side.layer(data.x, **({} if keeps is None else {"keeps": keeps})))
+        if case.mode != "forward":
+            torch.autograd.backward((y, *states), (data.grad_y, *data.grad_states))
+    leaves = dict(side.layer.named_parameters(), **({"x": data.leaf} if case.needs_input_gradient else {}))
+    gradients = {
+        f"the gradient of {name}": leaf.grad.clone() for name, leaf in leaves.items() if leaf.grad is not None
+    }
+    names = ("h_n", "c_n")[: len(states)]
+    return {
+        "y": y.detach(),
+        **{name: state.detach() for name, state in zip(names, states, strict=True)},
+        **gradients,
+    }

@@ -40,7 +40,7 @@ class Pairs:
 def summarize(ratios: Sequence[float]) -> Ratio:
     """The median and quartiles; with a single ratio all three are it."""
     if len(ratios) == 1:
-        return Ratio(*ratios * 3)
+        return Ratio(ratios[0], ratios[0], ratios[0])
     lower, median, upper = statistics.quantiles(ratios, n=4, method="inclusive")
     return Ratio(median, lower, upper)
 

@@ -1,8 +1,8 @@
 """Those who run beside us, all with the same weights."""
 
 import random
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -31,11 +31,16 @@ class Loop(nn.Module):
     Source: Kanuparthi et al., "h-detach", ICLR 2019, equations 1 to 6 and Algorithm 1.
     """
 
-    def __init__(self, layer: nn.LSTM, p: float) -> None:
+    weight_ih_l0: nn.Parameter
+    weight_hh_l0: nn.Parameter
+    bias_ih_l0: nn.Parameter
+    bias_hh_l0: nn.Parameter
+
+    def __init__(self, layer: nn.Module, p: float) -> None:
         super().__init__()
         for name, weight in layer.named_parameters():
             self.register_parameter(name, nn.Parameter(weight.detach().clone()))
-        self.hidden_size = self.features = layer.hidden_size
+        self.hidden_size = self.features = self.weight_hh_l0.shape[1]
         self.p = p
         self.coins: Sequence[bool] | None = None  # given ones instead of a draw
 
@@ -66,8 +71,7 @@ class Contender:
     Args:
         name: of the rival, or `"ours"`.
         layer: a recurrent module.
-        context: entered around every forward pass.
-        backward_context: likewise around every backward pass.
+        context: what must be entered around each forward and backward pass.
     """
 
     def __init__(
@@ -81,9 +85,18 @@ class Contender:
         self.context = context
         self.parameters = list(layer.parameters())
 
-    def __call__(self, *arguments: Any, **named: Any) -> Any:
-        with self.context():
-            return self.layer(*arguments, **named)
+
+@contextmanager
+def without_onednn() -> Iterator[None]:
+    """Inside, torch does without oneDNN."""
+    # Not torch.backends.mkldnn.flags: it warns of Intel GPUs that are not there.
+    switch: Any = torch.backends.mkldnn
+    before = switch.enabled
+    switch.enabled = False
+    try:
+        yield
+    finally:
+        switch.enabled = before
 
 
 def contenders(case: Case, rival: str) -> tuple[Contender, Contender]:
@@ -113,7 +126,7 @@ def contenders(case: Case, rival: str) -> tuple[Contender, Contender]:
     if rival == "torch":
         return mine, Contender(rival, origin)
     if rival == "torch-no-onednn":
-        return mine, Contender(rival, origin, lambda: torch.backends.mkldnn.flags(enabled=False))
+        return mine, Contender(rival, origin, without_onednn)
     if rival == "reference":
         return mine, Contender(rival, layer(), lambda: ops.use_backend("reference"))
     if rival == "memory-fast":

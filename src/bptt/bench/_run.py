@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,42 +11,152 @@ import torch
 from ._case import Case
 from ._check import TOLERANCE, check
 from ._data import make
+from ._floor import Machine, at_best, floor
+from ._kept import bytes_kept
+from ._load import LoadedError, Meter, System, loaded, look
 from ._measure import measure
+from ._record import Document, add, begin, has, write
+from ._request import Request
 from ._rivals import contenders
 from ._work import work
 
-Row = dict[str, Any]
+_ATTEMPTS = 4  # at a row during which others used the machine
 
 
-def measure_row(case: Case, rival: str, *, pairs: int, tell: Callable[[int], object] = lambda _: None) -> Row:
-    """Check a row, then time it.
+@dataclass(frozen=True)
+class Progress:
+    """Where a bench stands.
+
+    Attributes:
+        row: the number of the row under way, from 1.
+        rows: how many there are.
+        text: the row in words.
+        pairs: those timed of it.
+        result: the row, once it is done.
+    """
+
+    row: int
+    rows: int
+    text: str
+    pairs: int = 0
+    result: dict[str, Any] | None = None
+
+
+Observe = Callable[[Progress], object]
+
+
+def run(
+    request: Request,
+    *,
+    command: str,
+    out: Path | None = None,
+    force: bool = False,
+    meter: Meter | None = None,
+    observe: Observe = lambda _: None,
+) -> Document:
+    """Measure everything that is asked for and not yet recorded.
 
     Args:
-        case: our side.
-        rival: the other.
-        pairs: how many to time.
-        tell: is called with the number of pairs done.
+        request: the rows.
+        command: what was typed, for the record.
+        out: where the record lies and goes, whole after every row.
+        force: measure on a loaded machine too, and mark every row so.
+        meter: of the load; the machine's if None.
+        observe: is told how it goes.
 
     Returns:
-        The row as JSON holds it.
+        The record, with the rows that it had before.
 
     Raises:
-        MismatchError: if the two sides do not compute the same.
-        ValueError: if the rival cannot do what the case wants.
+        LoadedError: if other processes use the machine, unless forced.
+        MismatchError: if two sides do not compute the same; nothing of that row is timed.
+        RecordError: if `out` cannot be gone on with.
     """
-    with threads(case.threads):
-        error = check(case, rival)
-        mine, other = contenders(case, rival)
-        data = make(case)
-        timed = measure(work(case, data, mine), work(case, data, other), pairs=pairs, tell=tell)
+    meter = System() if meter is None else meter
+    document = begin(command, out, keep_forced=force)
+    rows = request.rows()
+    missing = [row for row in rows if not has(document, *row, request.pairs)]
+    if not missing:
+        return document
+    document["load"] = _load(meter, force)
+    best: dict[int, Machine | None] = {}
+    for number, (case, rival) in enumerate(rows, start=1):
+        if (case, rival) not in missing:
+            continue
+        text = f"{case}, against {rival}"
+
+        def tell(pairs: int, number: int = number, text: str = text) -> None:
+            observe(Progress(number, len(rows), text, pairs))
+
+        with threads(case.threads):
+            if case.threads not in best:
+                tell(0)
+                best[case.threads] = at_best(case.threads)
+                document["at_best"][str(case.threads)] = _plain(best[case.threads])
+            error = check(case, rival)
+            row, share = _quiet(
+                lambda case=case, rival=rival, tell=tell: _timed(
+                    case, rival, request.pairs, best[case.threads], tell
+                ),
+                meter,
+                force,
+            )
+        row |= {
+            "max_error": error,
+            "tolerance": TOLERANCE,
+            "other_processes": share,
+            "forced": force,
+        }
+        add(document, row)
+        if out is not None:
+            write(out, document)
+        observe(Progress(number, len(rows), text, request.pairs, row))
+    return document
+
+
+def _timed(
+    case: Case, rival: str, pairs: int, best: Machine | None, tell: Callable[[int], object]
+) -> dict[str, Any]:
+    mine, other = contenders(case, rival)
+    data = make(case)
+    kept = None
+    if case.mode == "train":
+        kept = {"ours": bytes_kept(case, data, mine), "rival": bytes_kept(case, data, other)}
+    times = measure(work(case, data, mine), work(case, data, other), pairs=pairs, tell=tell)
+    least = None if best is None else floor(case, best)
     return {
         **case.words(),
         "rival": rival,
-        "ratio": asdict(timed.ratio),
+        "ratio": asdict(times.ratio),
         "pairs": pairs,
-        "max_error": error,
-        "tolerance": TOLERANCE,
+        "floor_share": None if least is None else least / times.seconds,
+        "bytes_kept": kept,
     }
+
+
+def _quiet(measured: Callable[[], dict[str, Any]], meter: Meter, force: bool) -> tuple[dict[str, Any], float]:
+    """A row, and the share of one CPU that others used meanwhile; measured again if they used much."""
+    share = 0.0
+    for _ in range(_ATTEMPTS):
+        share = look(meter)
+        if force or loaded(share) is None:
+            watched = meter.watch()
+            row = measured()
+            share = watched()
+            if force or loaded(share) is None:
+                return row, share
+    raise LoadedError(loaded(share))
+
+
+def _load(meter: Meter, force: bool) -> dict[str, float]:
+    average, share = meter.average(), look(meter)
+    if not force and (problem := loaded(share, average)) is not None:
+        raise LoadedError(problem)
+    return {"average": average, "other_processes": share}
+
+
+def _plain(machine: Machine | None) -> dict[str, float] | None:
+    return None if machine is None else asdict(machine)
 
 
 @contextmanager

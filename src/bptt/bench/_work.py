@@ -6,21 +6,25 @@ from ._case import Case
 from ._data import Data, tensors
 from ._measure import Work
 from ._rivals import Contender
+from ._step import Step
 
 
 def work(case: Case, data: Data, side: Contender) -> Work:
-    """A forward pass, or a forward and a backward pass with fresh gradients."""
+    """A forward pass, a forward and a backward pass with fresh gradients, or a step of training."""
+    if case.mode == "step":
+        return Step(case, side)
 
     def forward() -> None:
-        with torch.no_grad():
-            side(data.x)
+        with side.context(), torch.no_grad():
+            side.layer(data.x)
 
     leaves = (*side.parameters, data.leaf)
 
     def train() -> None:
         for leaf in leaves:
             leaf.grad = None
-        y, _ = tensors(side(data.x))
-        y.backward(data.grad_y)
+        with side.context():
+            y, _ = tensors(side.layer(data.x))
+            y.backward(data.grad_y)
 
     return forward if case.mode == "forward" else train

@@ -1,0 +1,91 @@
+"""What other processes do to the machine meanwhile, which no timing survives."""
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+AVERAGE = 0.3  # of the load over the last minute, beside what this process itself causes
+SHARE = 0.1  # of one CPU, taken by others
+
+
+class LoadedError(RuntimeError):
+    """Other processes take too much of the machine for a timing to mean anything."""
+
+
+class Meter(Protocol):
+    """What is known of the load."""
+
+    @property
+    def pause(self) -> float:
+        """For how many seconds to look at an idle machine before a row."""
+        ...
+
+    def average(self) -> float:
+        """The load over the last minute, without what this process can have caused."""
+        ...
+
+    def watch(self) -> Callable[[], float]:
+        """Begin to watch.
+
+        Returns:
+            A function that tells the share of one CPU that other processes have used since.
+        """
+        ...
+
+
+class System:
+    """The meter of the machine: `/proc/stat` on Linux, elsewhere the load average alone."""
+
+    pause = 0.5
+
+    def average(self) -> float:
+        # A process that has used s seconds of CPU has added at most s/60 to the average of a minute.
+        return max(0.0, os.getloadavg()[0] - _own() / 60)
+
+    def watch(self) -> Callable[[], float]:
+        began, own = time.monotonic(), _own()
+        every = _every() if sys.platform.startswith("linux") else None
+
+        def share() -> float:
+            seconds = max(time.monotonic() - began, 1e-9)
+            mine = (_own() - own) / seconds
+            used = os.getloadavg()[0] if every is None else (_every() - every) / seconds
+            return max(0.0, used - mine)
+
+        return share
+
+
+def look(meter: Meter) -> float:
+    """The share of one CPU that others use while this process rests."""
+    share = meter.watch()
+    time.sleep(meter.pause)
+    return share()
+
+
+def loaded(share: float, average: float = 0.0) -> str | None:
+    """Why the machine is too loaded, or None.
+
+    Args:
+        share: of one CPU, used by other processes.
+        average: the load of the last minute.
+    """
+    if share > SHARE:
+        return f"other processes may use at most {100 * SHARE:g} % of one CPU, got {100 * share:.0f} %"
+    if average > AVERAGE:
+        return f"the load average of the last minute must be at most {AVERAGE}, got {average:.2f}"
+    return None
+
+
+def _own() -> float:
+    """CPU seconds of this process and its children so far."""
+    return sum(os.times()[:4])
+
+
+def _every() -> float:
+    """CPU seconds of all processes so far, and those that the host took away."""
+    fields = Path("/proc/stat").read_text(encoding="ascii").split("\n", 1)[0].split()[1:]
+    user, nice, system, _, _, irq, softirq, steal = (int(field) for field in fields[:8])
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
