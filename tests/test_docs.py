@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from bptt import bench
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -55,3 +57,8 @@ def test_the_readme_names_commands_and_files_that_exist():
     targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M)
     for target in re.findall(r"make ([a-z-]+)", readme):
         assert target in targets
+
+
+def test_tables_of_speed_are_those_of_the_records():
+    drift = bench.drifted(ROOT)
+    assert drift == [], f"{', '.join(map(str, drift))}: fill the tables in with `python -m bptt.bench`"

@@ -2,6 +2,7 @@
 
 from ._case import Case as Case
 from ._case import Shape as Shape
+from ._check import TOLERANCE as TOLERANCE
 from ._check import MismatchError as MismatchError
 from ._check import check as check
 from ._load import LoadedError as LoadedError

@@ -95,6 +95,8 @@ def _found(case: Case, data: Data, side: Contender, keeps: Any) -> Found:
     with side.context(), torch.set_grad_enabled(case.mode != "forward"):
         y, states = tensors(side.layer(data.x, **({} if keeps is None else {"keeps": keeps})))
         if case.mode != "forward":
+            if not all(result.requires_grad for result in (y, *states)):
+                raise MismatchError(f"{case}: {side.name} gives an output without a gradient")
             torch.autograd.backward((y, *states), (data.grad_y, *data.grad_states))
     leaves = dict(side.layer.named_parameters(), **({"x": data.leaf} if case.needs_input_gradient else {}))
     gradients = {

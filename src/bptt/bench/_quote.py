@@ -7,8 +7,8 @@ from pathlib import Path
 from ._record import RecordError, read
 from ._table import markdown
 
-_QUOTE = re.compile(r"(<!-- bench:([\w.-]+)((?: [\w-]+=[^\s>]+)*) -->\n)(.*?)(<!-- /bench -->)", re.S)
-_OPEN = re.compile(r"<!-- bench:")
+_QUOTE = re.compile(r"(?<!`)(<!-- bench:([\w.-]+)((?: [\w-]+=[^\s>]+)*) -->\n)(.*?)(<!-- /bench -->)", re.S)
+_OPEN = re.compile(r"(?<!`)<!-- bench:")  # one in backquotes is told of, not meant
 
 
 def quoted(text: str, results: Path) -> str:

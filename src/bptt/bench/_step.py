@@ -1,5 +1,6 @@
 """One whole step of the papers' training: forward, loss, backward, clipping, Adam."""
 
+from contextlib import nullcontext
 from functools import cache
 from typing import Any
 
@@ -57,11 +58,9 @@ class Step:
     def found(self, keeps: Any = None) -> dict[str, Tensor]:
         """The output, the loss and every gradient, by name, under given coins."""
         with self._side.context():
-            if keeps is None:
+            steered = nullcontext() if keeps is None else ours.steer(self.model, keeps={"core": keeps})
+            with steered:
                 output, loss = self.gradients()
-            else:
-                with ours.steer(self.model, keeps=keeps):
-                    output, loss = self.gradients()
         gradients = {
             f"the gradient of {name}": parameter.grad.clone()
             for name, parameter in self.model.named_parameters()

@@ -45,14 +45,14 @@ def markdown(document: Document, where: Iterable[tuple[str, str]] = ()) -> str:
 
     Args:
         document: the record.
-        where: pairs such as `("rival", "torch")` that a row must have.
+        where: pairs such as `("rival", "torch")` or `("layers", "1")` that a row must have.
 
     Raises:
         RecordError: if the record was forced, or a row has fewer than 15 pairs, or no row fits.
     """
     if forced(document):
         raise RecordError(f"a table must not be {_MARK}")
-    rows = [row for row in document["rows"] if all(str(row[key]) == value for key, value in where)]
+    rows = [row for row in document["rows"] if all(_says(row, key) == value for key, value in where)]
     if not rows:
         raise RecordError(
             f"no row has {', '.join(f'{key}={value}' for key, value in where) or 'been measured'}"
@@ -82,6 +82,11 @@ def footer(document: Document) -> str:
         f"bptt {machine['bptt']}; median and quartiles of {' or '.join(map(str, pairs)) or 'no'} pairs. "
         f"Made by `{'`, `'.join(document['commands'])}`.{mark}"
     )
+
+
+def _says(row: dict[str, Any], key: str) -> str:
+    value = {**row, **row["variant"]}.get(key)
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _labels(row: dict[str, Any]) -> tuple[str, ...]:

@@ -1,0 +1,138 @@
+"""Both sides must compute the same before anything is timed."""
+
+import pytest
+import torch
+
+from bptt import bench, ops
+from bptt.bench import Case, MismatchError, Request, Shape, check
+
+SHAPE = Shape(12, 3, 2, 5)
+
+
+class Wrong:
+    """The reference with one output or gradient a little off."""
+
+    name = "wrong"
+
+    def __init__(self, spoil):
+        self.spoil = spoil
+
+    def missing(self):
+        return None
+
+    def refuses(self, _call):
+        return None
+
+    def run(self, call):
+        y, states = getattr(ops, call.op)(**{**call.arguments, "backend": "reference"})
+        return self.spoil(y, states)
+
+
+def spoil_y(y, states):
+    return y * 1.001, states
+
+
+def spoil_state(y, states):
+    return y, (states[0], states[1] + 0.001)
+
+
+def spoil_gradient(y, states):
+    return y * 1.001 - y.detach() * 0.001, states
+
+
+def spoil_with_nan(y, states):
+    return y + torch.full((), torch.nan), states
+
+
+def lose_gradient(y, states):
+    return y.detach(), tuple(state.detach() for state in states)
+
+
+@pytest.fixture
+def plant():
+    undone = []
+    yield lambda spoil: undone.append(ops.register_backend(Wrong(spoil)))
+    for undo in undone:
+        undo()
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        Case("lstm", SHAPE),
+        Case("lstm", SHAPE, p=0.5),
+        Case("gru", SHAPE, p=0.5, packed=True, memory="low"),
+        Case("rnn", SHAPE, layers=2, bidirectional=True),
+        Case("lstm", SHAPE, mode="forward"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("rival", ["torch", "torch-no-onednn", "reference"])
+def test_sides_that_agree(case, rival):
+    assert 0 < check(case, rival) < bench.TOLERANCE
+
+
+@pytest.mark.parametrize("p", [0.0, 0.5])
+def test_the_loop_detaches_where_we_do(p):
+    assert check(Case("lstm", SHAPE, p=p), "loop") < bench.TOLERANCE
+
+
+@pytest.mark.parametrize("rival", ["loop", "torch", "reference"])
+def test_a_step_of_training_has_the_same_gradients(rival):
+    assert check(Case("lstm", Shape(24, 3, 1, 5), p=0.5, mode="step"), rival) < bench.TOLERANCE
+
+
+def test_low_memory_computes_what_fast_does():
+    assert check(Case("lstm", SHAPE, p=0.5, memory="low"), "memory-fast") < bench.TOLERANCE
+
+
+def test_the_compiled_loop_is_compiled(monkeypatch):
+    from bptt.bench._rivals import Loop
+
+    compiled = []
+    monkeypatch.setattr(Loop, "compile", lambda loop: compiled.append(loop))
+    assert check(Case("lstm", SHAPE), "compiled") < bench.TOLERANCE
+    assert len(compiled) == 1
+
+
+def test_onednn_is_off_for_its_rival_alone():
+    from bptt.bench._rivals import without_onednn
+
+    assert torch.backends.mkldnn.enabled
+    with without_onednn():
+        assert not torch.backends.mkldnn.enabled
+    assert torch.backends.mkldnn.enabled
+
+
+def test_low_memory_ends_with_its_context():
+    from bptt.bench._low import low_memory
+
+    before = ops.backends()
+    with low_memory():
+        assert ops.backends()[0] == ("memory-low", None)
+    assert ops.backends() == before
+
+
+@pytest.mark.parametrize(
+    ("spoil", "what"),
+    [
+        (spoil_y, "y must be that of the reference"),
+        (spoil_state, "c_n must be that of the reference"),
+        (spoil_gradient, "the gradient of weight_ih_l0 must be"),
+        (spoil_with_nan, "y must be .*got a difference of nan"),
+        (lose_gradient, "ours gives an output without a gradient"),
+    ],
+)
+def test_a_wrong_backend_is_found(plant, spoil, what):
+    plant(spoil)
+    with pytest.raises(MismatchError, match=what):
+        check(Case("lstm", SHAPE), "torch")
+
+
+def test_nothing_is_timed_after_a_mismatch(plant, idle, monkeypatch, tmp_path):
+    plant(spoil_y)
+    monkeypatch.setattr("bptt.bench._run.measure", lambda *_, **__: pytest.fail("timed"))
+    request = Request(shapes="12,3,2,5", threads=(1,), pairs=1)
+    with pytest.raises(MismatchError):
+        bench.run(request, command="", meter=idle, out=tmp_path / "x.json")
+    assert not (tmp_path / "x.json").exists()
