@@ -5,38 +5,42 @@
 
 namespace bptt::BPTT_ISA {
 
-// expm1(x) of float lanes is (2^n − 1) + 2^n·p with x = n·ln 2 + r, |r| ≤ ln 2 / 2 and p = expm1(r): a
-// polynomial whose relative error, fitted to be least at its worst, is 2^-25.8.
-struct Parts {
-  F32 scale, p;
-};
+// expm1(K·x) of float lanes is (2^n − 1) + 2^n·p with K·x = n·ln 2 + K·r, |K·r| ≤ ln 2 / 2 and p = expm1(K·r): a
+// polynomial whose relative error, fitted to be least at its worst, is 2^-25.8. It is summed in pairs: a CPU can
+// look ahead of this chain of operations only as far as it is short.
+template <int K>
+struct Exponential {
+  F32 scale, r, r2, rest;  // p = K·r + r2·rest
 
-inline Parts exponential(F32 x) {
-  const F32 shift = F32::set(12582912.0f);  // 1.5·2^23: adding it rounds to a whole number in the low bits
-  const F32 shifted = fma(x, F32::set(1.44269504f), shift);
-  const F32 n = shifted - shift;
-  F32 r = fma(n, F32::set(-0.693359375f), x);
-  r = fma(n, F32::set(2.12194440e-4f), r);
-  F32 q = F32::set(0.0013882516650483012f);
-  q = fma(q, r, F32::set(0.008366547524929047f));
-  q = fma(q, r, F32::set(0.04166720062494278f));
-  q = fma(q, r, F32::set(0.1666654348373413f));
-  q = fma(q, r, F32::set(0.4999999701976776f));
-  return {power_of_two(shifted), fma(q * r, r, r)};
-}
+  explicit Exponential(F32 x) {
+    const F32 shift = F32::set(12582912.0f);  // 1.5·2^23: adding it rounds to a whole number in the low bits
+    const F32 shifted = fma(x, F32::set(K * 1.44269504f), shift);
+    const F32 n = shifted - shift;
+    r = fma(n, F32::set(-0.693359375f / K), x);
+    r = fma(n, F32::set(2.12194440e-4f / K), r);
+    scale = power_of_two(shifted);
+    r2 = r * r;
+    const F32 low = fma(r, F32::set(K * K * K * 0.1666654348373413f), F32::set(K * K * 0.4999999701976776f));
+    F32 high = fma(r, F32::set(K * K * K * K * K * 0.008366547524929047f),
+                   F32::set(K * K * K * K * 0.04166720062494278f));
+    high = fma(r2, F32::set(K * K * K * K * K * K * 0.0013882516650483012f), high);
+    rest = fma(r2, high, low);
+  }
+};
 
 inline F32 sigmoid(F32 x) {
   const F32 one = F32::set(1.0f);
-  // From 88.4 on, the scale is inf and the answer 0.
-  const Parts e = exponential(min(F32::set(89.0f), max(F32::set(-87.0f), F32::set(0.0f) - x)));
-  return one / (one + e.scale * (one + e.p));
+  // Below -88.4, the scale is inf and the answer 0.
+  const Exponential<-1> e(max(F32::set(-89.0f), min(F32::set(87.0f), x)));
+  const F32 p = fma(e.r2, e.rest, F32::set(0.0f) - e.r);
+  return one / fma(e.scale, one + p, one);
 }
 
 inline F32 tanh(F32 x) {
   const F32 one = F32::set(1.0f);
-  const F32 size = magnitude(x);
-  const Parts e = exponential(min(F32::set(20.0f), size + size));
-  const F32 m = fma(e.scale, e.p, e.scale - one);
+  const Exponential<2> e(min(F32::set(10.0f), magnitude(x)));
+  const F32 p = fma(e.r2, e.rest, e.r + e.r);
+  const F32 m = fma(e.scale, p, e.scale - one);
   return with_sign(m / (m + F32::set(2.0f)), x);
 }
 

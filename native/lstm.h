@@ -28,25 +28,29 @@ struct Lstm {
 
   static void forward(const bptt_call &c, Team team) {
     Walk<S> walk(c, team);
-    const int64_t H = c.H, most = walk.most();
+    const int64_t H = c.H, units = vectors<V>(H), most = walk.most();
     const S *panels = static_cast<const S *>(c.panels), *x_panels = panels + forward_panels(0, H);
-    Scratch<S> sums(most * 4 * L), bias(vectors<V>(H) * 4 * L);
-    Scratch<const S *> h_rows(most), x_rows(most);
+    Scratch<S> sums((most + few_rows) * 4 * L), bias(units * 4 * L);
+    Scratch<const S *> h_rows(most);
     add_biases(c, bias.get());
     for (int64_t s = 0; s < walk.steps(); s++) {
       const int64_t count = walk.enter(walk.time(s, false), [&](int64_t place) {
         walk.clear(c.y, place, H);
         walk.clear(c.cells, place, H);
       });
-      for (int64_t i = 0; i < count; i++) {
-        h_rows[i] = walk.before(i, c.y, c.h_0);
-        x_rows[i] = walk.at(c.x, walk.place(i) * c.I);
-      }
-      for (int64_t u = 0; u < vectors<V>(H); u++) {
-        product<V, 4>(count, h_rows.get(), panels + u * H * 4 * L, H, sums.get(), false);
-        if (!c.projected)
-          product<V, 4>(count, x_rows.get(), x_panels + u * c.I * 4 * L, c.I, sums.get(), true);
-        for (int64_t i = 0; i < count; i++) cell(walk, i, u, &sums[i * 4 * L], &bias[u * 4 * L]);
+      for (int64_t i = 0; i < count; i++) h_rows[i] = walk.before(i, c.y, c.h_0);
+      for (Turn turn(s, count, units); turn.next();) {
+        S *z = sums.get();
+        for (int64_t u = turn.begin; u < turn.end; u++, z += count * 4 * L)
+          product<V, 4>(count, h_rows.get(), panels + u * H * 4 * L, H, z, false);
+        // In two loops, since the latency of one tanh after the other is longer than what the CPU looks ahead.
+        z = sums.get();
+        for (int64_t u = turn.begin; u < turn.end; u++)
+          for (int64_t i = 0; i < count; i++, z += 4 * L)
+            update_cell(walk, i, u, z, &bias[u * 4 * L], x_panels + u * c.I * 4 * L);
+        z = sums.get();
+        for (int64_t u = turn.begin; u < turn.end; u++)
+          for (int64_t i = 0; i < count; i++, z += 4 * L) emit(walk, i, u, V::load(z), V::load(z + L));
       }
     }
   }
@@ -58,7 +62,7 @@ struct Lstm {
     for (int64_t s = 0; s < walk.steps(); s++) {
       const int64_t t = walk.time(s, true);
       const int64_t count = walk.enter(t, [&](int64_t place) {
-        walk.clear(c.grad_gates, place - c.begin * c.B, 4 * H);
+        std::memset(walk.gates(place - c.begin * c.B), 0, sizeof(S) * 4 * H);
         walk.clear(c.grad_h_tap, place, H);
         walk.clear(c.grad_c_tap, place, H);
       });
@@ -69,7 +73,7 @@ struct Lstm {
         if (keep == 0)
           walk.clear(c.grad_h, walk.row(i), H);
         else
-          through_gates.open(walk.at(c.grad_gates, walk.place_in_part(i) * 4 * H), grad_h, keep);
+          through_gates.open(walk.gates(walk.place_in_part(i)), grad_h, keep);
       }
       through_gates.close(4 * H, false);
     }
@@ -89,26 +93,30 @@ struct Lstm {
       }
   }
 
-  static inline void cell(Walk<S> &walk, int64_t i, int64_t u, const S *sums, const S *bias) {
+  // Leaves the cell and the output gate where the sums were.
+  static BPTT_INLINE void update_cell(Walk<S> &walk, int64_t i, int64_t u, S *sums, const S *bias,
+                                      const S *x_panel) {
     const bptt_call &c = walk.call;
     const int64_t H = c.H, unit = u * L, place = walk.place(i) * H + unit;
     const int width = lanes_at<V>(H, u);
     V z[4];
+    BPTT_UNROLL
     for (int g = 0; g < 4; g++) z[g] = V::load(sums + g * L) + V::load(bias + g * L);
     if (c.projected) {
       const S *projection = walk.at(c.projection, walk.place_in_part(i) * c.projection_row + unit);
+      BPTT_UNROLL
       for (int g = 0; g < 4; g++) z[g] = z[g] + take<V>(projection + g * H, width);
+    } else {
+      add_inputs(z, walk.at(c.x, walk.place(i) * c.I), x_panel, c.I);
     }
     const V in = sigmoid(z[0]), forget = sigmoid(z[1]), candidate = tanh(z[2]), out = sigmoid(z[3]);
     S *state = walk.at(c.c_n, walk.row(i) * H + unit);
     V cell = fma(forget, take<V>(state, width), in * candidate);
     if (c.c_tap) cell = cell + take<V>(walk.at(c.c_tap, place), width);
-    V h = out * tanh(cell);
-    if (c.h_tap) h = h + take<V>(walk.at(c.h_tap, place), width);
+    cell.store(sums);
+    out.store(sums + L);
     put(state, cell, width);
-    put(walk.at(c.y, place), h, width);
     if (c.cells) put(walk.at(c.cells, place), cell, width);
-    if (walk.last(i)) put(walk.at(c.h_n, walk.row(i) * H + unit), h, width);
     if (c.saved) {
       S *saved = walk.at(c.saved, walk.place(i) * 4 * H + unit);
       put(saved, in, width);
@@ -118,7 +126,17 @@ struct Lstm {
     }
   }
 
-  static inline void slopes(Walk<S> &walk, int64_t i) {
+  static BPTT_INLINE void emit(Walk<S> &walk, int64_t i, int64_t u, V cell, V out) {
+    const bptt_call &c = walk.call;
+    const int64_t unit = u * L, place = walk.place(i) * c.H + unit;
+    const int width = lanes_at<V>(c.H, u);
+    V h = out * tanh(cell);
+    if (c.h_tap) h = h + take<V>(walk.at(c.h_tap, place), width);
+    put(walk.at(c.y, place), h, width);
+    if (walk.last(i)) put(walk.at(c.h_n, walk.row(i) * c.H + unit), h, width);
+  }
+
+  static BPTT_INLINE void slopes(Walk<S> &walk, int64_t i) {
     const bptt_call &c = walk.call;
     const int64_t H = c.H, place = walk.place(i) * H;
     const S *saved = walk.at(static_cast<const void *>(c.saved), walk.place(i) * 4 * H);
@@ -126,11 +144,15 @@ struct Lstm {
     const S *cells_before = walk.before(i, c.cells, c.c_0);
     const S *grad_y = walk.at(c.grad_y, place), *grad_cells = walk.at(c.grad_cells, place);
     S *grad_h = walk.at(c.grad_h, walk.row(i) * H), *grad_c = walk.at(c.grad_c, walk.row(i) * H);
-    S *grad_gates = walk.at(c.grad_gates, walk.place_in_part(i) * 4 * H);
+    S *grad_gates = walk.gates(walk.place_in_part(i));
     S *grad_h_tap = walk.at(c.grad_h_tap, place), *grad_c_tap = walk.at(c.grad_c_tap, place);
     const S keep = walk.keep(i, c.c_keep, c.c_keep_stride);
     for (int64_t unit = 0; unit < H; unit += L) {
       const int width = lanes_at<V>(H, unit / L);
+      for (int g = 0; g < 4; g++) fetch_ahead(saved + g * H, unit, 4 * H);
+      fetch_ahead(cells, unit, H);
+      fetch_ahead(cells_before, unit, H);
+      fetch_ahead(grad_y, unit, H);
       const V in = take<V>(saved + unit, width), forget = take<V>(saved + H + unit, width);
       const V candidate = take<V>(saved + 2 * H + unit, width), out = take<V>(saved + 3 * H + unit, width);
       const V squashed = tanh(take<V>(cells + unit, width));

@@ -14,6 +14,9 @@
 #define BPTT_UNROLL _Pragma("GCC unroll 16")
 #endif
 
+// What is called for every vector; inside its loop, constants and branches are set up once.
+#define BPTT_INLINE inline __attribute__((always_inline))
+
 namespace bptt::BPTT_ISA {
 
 constexpr int64_t max_rows = 8;
@@ -108,6 +111,16 @@ void product(int64_t count, const typename V::Scalar **rows, const typename V::S
       else
         rest<V, N>(here, from, panel + k * N * V::lanes, part, to, add || k > 0);
     }
+  }
+}
+
+// z += x × panel for one row.
+template <class V, int G>
+BPTT_INLINE void add_inputs(V (&z)[G], const typename V::Scalar *x, const typename V::Scalar *panel, int64_t I) {
+  for (int64_t k = 0; k < I; k++, panel += G * V::lanes) {
+    const V factor = V::set(x[k]);
+    BPTT_UNROLL
+    for (int g = 0; g < G; g++) z[g] = fma(factor, V::load(panel + g * V::lanes), z[g]);
   }
 }
 

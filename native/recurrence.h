@@ -49,8 +49,9 @@ struct bptt_call {
   const void *grad_y, *grad_cells;  // (T, B, H)
   void *grad_h, *grad_c;            // (B, H): of h_n and c_n on entry, of h_0 and c_0 after step 0
   void *grad_gates;                 // (end − begin, B, S·H), written; GRU: n, r, z and the hidden part of n
+  int64_t grad_gates_row;           // the numbers from one row of it to the next
   void *grad_w_hh;                  // (G·H, H), added to; NULL leaves the sums over all steps to the caller
-  void *grad_w_x;                   // (S·H, I + 1), added to: of w_ih, and of the biases in the last column
+  void *grad_w_x;                   // (I + 1, S·H), added to: of w_ih, and of the biases in the last row
   void *rows;                       // bptt_rows() bytes to work in, if there is grad_w_hh
   void *grad_h_tap, *grad_c_tap;    // (T, B, H), written
 };

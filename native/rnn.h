@@ -43,23 +43,20 @@ struct Rnn {
     const int64_t H = c.H, most = walk.most();
     const S *panels = static_cast<const S *>(c.panels), *x_panels = panels + forward_panels(0, H);
     Scratch<S> sums(most * 4 * L);
-    Scratch<const S *> h_rows(most), x_rows(most);
+    Scratch<const S *> h_rows(most);
     for (int64_t step = 0; step < walk.steps(); step++) {
       const int64_t count = walk.enter(walk.time(step, false), [&](int64_t place) {
         walk.clear(c.y, place, H);
         walk.clear(c.outputs, place, H);
       });
-      for (int64_t i = 0; i < count; i++) {
-        h_rows[i] = walk.before(i, c.y, c.h_0);
-        x_rows[i] = walk.at(c.x, walk.place(i) * c.I);
-      }
+      for (int64_t i = 0; i < count; i++) h_rows[i] = walk.before(i, c.y, c.h_0);
       for (int64_t s = 0; s < strips<V>(H); s++) {
         const Strip at = strip<V>(H, s);
         strip_product<V>(H, s, count, h_rows.get(), panels, H, sums.get(), false);
-        if (!c.projected) strip_product<V>(H, s, count, x_rows.get(), x_panels, c.I, sums.get(), true);
+        const S *x_panel = x_panels + c.I * at.first * L;
         for (int64_t i = 0; i < count; i++)
           for (int64_t v = 0; v < at.vectors; v++)
-            cell(walk, i, at.first + v, &sums[(i * at.vectors + v) * L]);
+            cell(walk, i, at.first + v, &sums[(i * at.vectors + v) * L], x_panel + v * L, at.vectors * L);
       }
     }
   }
@@ -70,7 +67,7 @@ struct Rnn {
     BackwardProduct<V> through_gates(c, walk.most());
     for (int64_t s = 0; s < walk.steps(); s++) {
       const int64_t count = walk.enter(walk.time(s, true), [&](int64_t place) {
-        walk.clear(c.grad_gates, place - c.begin * c.B, H);
+        std::memset(walk.gates(place - c.begin * c.B), 0, sizeof(S) * H);
         walk.clear(c.grad_h_tap, place, H);
       });
       for (int64_t i = 0; i < count; i++) {
@@ -79,7 +76,7 @@ struct Rnn {
         if (keep == 0)
           walk.clear(c.grad_h, walk.row(i), H);
         else
-          through_gates.open(walk.at(c.grad_gates, walk.place_in_part(i) * H),
+          through_gates.open(walk.gates(walk.place_in_part(i)),
                              walk.at(c.grad_h, walk.row(i) * H), keep);
       }
       through_gates.close(H, false);
@@ -88,7 +85,8 @@ struct Rnn {
   }
 
  private:
-  static inline void cell(Walk<S> &walk, int64_t i, int64_t u, const S *sums) {
+  static BPTT_INLINE void cell(Walk<S> &walk, int64_t i, int64_t u, const S *sums, const S *x_panel,
+                               int64_t x_panel_row) {
     const bptt_call &c = walk.call;
     const int64_t H = c.H, unit = u * L, place = walk.place(i) * H + unit;
     const int width = lanes_at<V>(H, u);
@@ -96,8 +94,11 @@ struct Rnn {
     if (c.b_hh) z = z + take<V>(walk.at(c.b_hh, unit), width);
     if (c.projected)
       z = z + take<V>(walk.at(c.projection, walk.place_in_part(i) * c.projection_row + unit), width);
-    else if (c.b_ih)
-      z = z + take<V>(walk.at(c.b_ih, unit), width);
+    else {
+      if (c.b_ih) z = z + take<V>(walk.at(c.b_ih, unit), width);
+      const S *x = walk.at(c.x, walk.place(i) * c.I);
+      for (int64_t k = 0; k < c.I; k++) z = fma(V::set(x[k]), V::load(x_panel + k * x_panel_row), z);
+    }
     V h = Phi<V>::value(z);
     if (c.outputs) put(walk.at(c.outputs, place), h, width);
     if (c.h_tap) h = h + take<V>(walk.at(c.h_tap, place), width);
@@ -105,15 +106,17 @@ struct Rnn {
     if (walk.last(i)) put(walk.at(c.h_n, walk.row(i) * H + unit), h, width);
   }
 
-  static inline void slopes(Walk<S> &walk, int64_t i) {
+  static BPTT_INLINE void slopes(Walk<S> &walk, int64_t i) {
     const bptt_call &c = walk.call;
     const int64_t H = c.H, place = walk.place(i) * H;
     const S *outputs = walk.at(static_cast<const void *>(c.outputs ? c.outputs : c.y), place);
     const S *grad_y = walk.at(c.grad_y, place), *grad_h = walk.at(c.grad_h, walk.row(i) * H);
     S *grad_h_tap = walk.at(c.grad_h_tap, place);
-    S *grad_gates = walk.at(c.grad_gates, walk.place_in_part(i) * H);
+    S *grad_gates = walk.gates(walk.place_in_part(i));
     for (int64_t unit = 0; unit < H; unit += L) {
       const int width = lanes_at<V>(H, unit / L);
+      fetch_ahead(outputs, unit, H);
+      fetch_ahead(grad_y, unit, H);
       V dh = take<V>(grad_h + unit, width);
       if (grad_y) dh = dh + take<V>(grad_y + unit, width);
       if (grad_h_tap) put(grad_h_tap + unit, dh, width);

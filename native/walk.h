@@ -48,6 +48,37 @@ inline int lanes_at(int64_t H, int64_t u) {
   return static_cast<int>(left < V::lanes ? left : V::lanes);
 }
 
+// Asks for a line of what will be read next, once for every line. The address may lie beyond the array.
+template <class S>
+BPTT_INLINE void fetch_ahead(const S *at, int64_t unit, int64_t ahead) {
+  constexpr int64_t line = 64 / sizeof(S);
+  if (at && unit % line == 0) __builtin_prefetch(at + unit + ahead);
+}
+
+constexpr int64_t few_rows = 16;
+
+// The units of one step in turns: one vector of them, but more where the rows are few. Every other step goes
+// from the last to the first, since what was used last is still in the nearest cache.
+struct Turn {
+  Turn(int64_t step, int64_t rows, int64_t units)
+      : backward(step % 2 != 0), size(rows < few_rows && rows > 0 ? few_rows / rows : 1), units(units) {}
+
+  bool next() {
+    if (done == units) return false;
+    const int64_t here = units - done < size ? units - done : size;
+    begin = backward ? units - done - here : done;
+    end = begin + here;
+    done += here;
+    return true;
+  }
+
+  int64_t begin = 0, end = 0;
+
+ private:
+  bool backward;
+  int64_t size, units, done = 0;
+};
+
 template <class S>
 class Walk {
  public:
@@ -109,6 +140,9 @@ class Walk {
 
   static const S *at(const void *p, int64_t i) { return p ? static_cast<const S *>(p) + i : nullptr; }
   static S *at(void *p, int64_t i) { return p ? static_cast<S *>(p) + i : nullptr; }
+
+  // A row of the gradients of the gates.
+  S *gates(int64_t place_in_part) const { return at(call.grad_gates, place_in_part * call.grad_gates_row); }
 
   void clear(void *p, int64_t place, int64_t width) {
     if (p) std::memset(at(p, place * width), 0, sizeof(S) * width);

@@ -118,13 +118,13 @@ void check_differences(const Problem &p) {
     for (int64_t u = 0; u < H; u++) {
       const int64_t j = gate * H + u, of_input = input_slot(p.op, gate) * H + u;
       for (int64_t i = 0; i < I; i++) {
-        w_ih[j * I + i] = a.grad_w_x[of_input * (I + 1) + i] - sums_from;
+        w_ih[j * I + i] = a.grad_w_x[i * SH + of_input] - sums_from;
         for (int64_t row = 0; row < p.T * p.B; row++)
           x[row * I + i] += a.grad_gates[row * SH + of_input] * p.w_ih[j * I + i];
       }
       if (p.b_ih.empty()) continue;
-      b_ih[j] = a.grad_w_x[of_input * (I + 1) + I] - sums_from;
-      b_hh[j] = a.grad_w_x[(state_slot(p.op, gate) * H + u) * (I + 1) + I] - sums_from;
+      b_ih[j] = a.grad_w_x[I * SH + of_input] - sums_from;
+      b_hh[j] = a.grad_w_x[I * SH + state_slot(p.op, gate) * H + u] - sums_from;
     }
   const auto same = [&p](const char *what, const Numbers &got, Numbers Problem::*input) {
     compare("differences: " + p.name() + ": grad of " + what, got, differences(p, input), 1e-7);

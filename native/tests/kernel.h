@@ -106,12 +106,14 @@ Answer kernel(const Problem &p, const How &how) {
     const int64_t part = p.reverse ? i : parts - 1 - i;
     call.begin = bounds[part], call.end = bounds[part + 1];
     const int64_t rows = (call.end - call.begin) * B;
-    auto grad_gates = empty(true, rows * SH);
+    const int64_t apart = SH + 3;
+    auto grad_gates = empty(true, rows * apart);
     std::vector<char> space(how.sums ? bptt_rows(dtype, rows, I, H) : 0);
-    call.grad_gates = pointer(grad_gates), call.rows = pointer(space);
+    call.grad_gates = pointer(grad_gates), call.grad_gates_row = apart, call.rows = pointer(space);
     if (bptt_run(p.op, BPTT_BACKWARD, dtype, &call) != 0) return {};
     call.pack = 0;
-    std::copy(grad_gates.begin(), grad_gates.end(), &answer.grad_gates[call.begin * B * SH]);
+    for (int64_t row = 0; row < rows; row++)
+      std::copy(&grad_gates[row * apart], &grad_gates[row * apart] + SH, &answer.grad_gates[(call.begin * B + row) * SH]);
   }
   answer.grad_h_0 = back(grad_h), answer.grad_c_0 = back(grad_c);
   answer.grad_h_tap = back(grad_h_tap), answer.grad_c_tap = back(grad_c_tap);

@@ -121,7 +121,7 @@ def test_every_float_that_is_neither_tiny_nor_saturated():
 def assert_accurate(bits):
     """At most the errors that docs/kernels.md states."""
     x = bits.to(torch.int32).view(torch.float32)
-    for which, exact, bound in ((0, torch.sigmoid, 2.5), (1, torch.tanh, 2.6)):
+    for which, exact, bound in ((0, torch.sigmoid, 2.5), (1, torch.tanh, 2.7)):
         ours, exactly = native.activation(which, x), exact(x.double())
         assert torch.equal(ours.isnan(), x.isnan())
         ours, exactly = ours[~x.isnan()].double(), exactly[~x.isnan()]

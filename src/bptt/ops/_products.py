@@ -41,7 +41,7 @@ class _ByKernel:
     def __init__(self, spec: Spec, n: Sizes, a: Inputs, call: native.Call, steps: int) -> None:
         self._spec, self._n = spec, n
         self._w_hh = torch.zeros_like(a.w_hh)
-        self._w_x = a.x.new_zeros(n.slots * n.H, n.I + 1)
+        self._w_x = a.x.new_zeros(n.I + 1, n.slots * n.H)
         rows = pool.lease((native.row_bytes(a.x.dtype, steps * n.B, n.I, n.H),), torch.uint8)
         call.point({"x": a.x, "grad_w_hh": self._w_hh, "grad_w_x": self._w_x, "rows": rows})
 
@@ -49,7 +49,7 @@ class _ByKernel:
         pass
 
     def result(self) -> dict[str, Tensor]:
-        w_ih, bias = self._w_x[:, : self._n.I], self._w_x[:, self._n.I]
+        w_ih, bias = self._w_x[: self._n.I].t(), self._w_x[self._n.I]
         return {"w_hh": self._w_hh, **_of_input_and_biases(self._spec, self._n.H, w_ih, bias)}
 
 

@@ -16,6 +16,7 @@ from ._pool import pool
 from ._problem import NARROW, Inputs, Outputs, Sizes, Spec, sizes
 from ._products import InputGradient, gates_again, project, states_before, weight_sums
 
+_LINE = 64  # bytes of the cache that are loaded together
 _PART = 2 << 20  # bytes of gate gradients in work at once: they stay in the last-level cache
 
 
@@ -100,8 +101,10 @@ def backward(
     call.point({"grad_y": grads["y"], "grad_cells": grads["cells"], "grad_h": grad_h, "grad_c": grad_c})
     call.point({f"grad_{name}": tap for name, tap in taps.items()})
     steps = _part_steps(n, dtype)
-    grad_gates = pool.lease((steps, n.B, n.slots * n.H), dtype)
+    width = n.slots * n.H
+    grad_gates = pool.lease((steps * n.B, _apart(width, dtype)), dtype)
     call.point({"grad_gates": grad_gates})
+    call.grad_gates_row = grad_gates.stride(0)
     weights = weight_sums(spec, n, a, out.y, wanted, call, steps)
     dx = InputGradient(spec, n, a) if "x" in wanted else None
     recompute = spec.low and n.slots == 4
@@ -112,7 +115,7 @@ def backward(
         call.begin, call.end = begin, end
         call.run(spec.op, native.BACKWARD, dtype)
         call.pack = 0
-        of_part = grad_gates[: end - begin].view(-1, n.slots * n.H)
+        of_part = grad_gates[: (end - begin) * n.B, :width]
         weights.add(begin, end, of_part)
         if dx is not None:
             dx.add(begin, end, of_part)
@@ -155,6 +158,12 @@ def _start(grad: Tensor | None, like: Tensor) -> Tensor:
 
 def _stride(keep: Tensor | None) -> int:
     return 1 if keep is not None and keep.dim() == 2 else 0
+
+
+def _apart(width: int, dtype: torch.dtype) -> int:
+    """An odd number of cache lines: rows so far apart do not compete for the same few places of a cache."""
+    line = _LINE // dtype.itemsize
+    return (-(-width // line) | 1) * line
 
 
 def _part_steps(n: Sizes, dtype: torch.dtype) -> int:

@@ -35,7 +35,9 @@ class Call(ctypes.Structure):
         ("panels", ctypes.c_void_p),
         ("projection", ctypes.c_void_p),
         ("projection_row", ctypes.c_int64),
-        *((name, ctypes.c_void_p) for name in (*_KEPT, *_GRADS, *_SUMS)),
+        *((name, ctypes.c_void_p) for name in (*_KEPT, *_GRADS)),
+        ("grad_gates_row", ctypes.c_int64),
+        *((name, ctypes.c_void_p) for name in _SUMS),
     )
 
     def __init__(self, **numbers: int) -> None:
