@@ -7,6 +7,7 @@ import torch
 
 from bptt import bench
 from bptt.bench import LoadedError, RecordError, Request
+from bptt.bench._request import available_cores
 
 TINY = "12,3,2,5"
 
@@ -73,10 +74,19 @@ def test_low_memory_keeps_less(idle):
     assert row["bytes_kept"]["ours"] < row["bytes_kept"]["rival"] / 2
 
 
-def test_the_numbers_of_threads_are_restored(idle):
-    before = torch.get_num_threads()
-    run(idle)
+def test_threads_and_random_numbers_are_left_as_they_were(idle):
+    before, state = torch.get_num_threads(), torch.get_rng_state()
+    run(idle, p=(0.5,))
     assert torch.get_num_threads() == before
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.skipif(available_cores() < 2, reason="needs two CPUs")
+def test_every_row_runs_on_its_threads(idle, monkeypatch):
+    seen = []
+    monkeypatch.setattr("bptt.bench._run.check", lambda *_: seen.append(torch.get_num_threads()) or 0.0)
+    bench.run(Request(shapes=TINY, threads=(2, 1), pairs=1), command="", meter=idle)
+    assert seen == [2, 2, 1, 1]
 
 
 def test_a_busy_machine_is_refused(busy, load, tmp_path):

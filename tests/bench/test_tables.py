@@ -1,8 +1,7 @@
 """Tables of a record, and documents that quote them."""
 
 import json
-import subprocess
-import sys
+import runpy
 from pathlib import Path
 
 import pytest
@@ -119,17 +118,15 @@ def test_documents_are_filled_in_and_found_out(tmp_path):
     assert drifted(root) == [root / "README.md"]
 
 
-def test_the_script_fills_in(tmp_path):
+def test_the_script_fills_in(tmp_path, monkeypatch, capsys):
     root = checkout(tmp_path, "<!-- bench:paper -->\n<!-- /bench -->\n", document(row()))
-    command = [sys.executable, "-m", "bptt.bench"]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
-    assert done.stdout == f"{root / 'README.md'}\n"
+    monkeypatch.chdir(root)
+    runpy.run_module("bptt.bench", run_name="__main__")
+    assert capsys.readouterr().out == f"{root / 'README.md'}\n"
     assert drifted(root) == []
     (root / "results" / "bench" / "paper.json").unlink()
-    failed = subprocess.run(command, cwd=root, capture_output=True, text=True)
-    assert failed.returncode == 1
-    assert "which does not exist" in failed.stderr
-    assert "Traceback" not in failed.stderr
+    with pytest.raises(SystemExit, match="error: .*which does not exist"):
+        runpy.run_module("bptt.bench", run_name="__main__")
 
 
 @pytest.mark.parametrize(

@@ -111,10 +111,14 @@ def contenders(case: Case, rival: str) -> tuple[Contender, Contender]:
     """
     if (problem := refusal(case, rival)) is not None:
         raise ValueError(problem)
-    sizes = (case.shape.I, case.shape.H, case.layers)
-    torch.manual_seed(0)
-    origin = TORCH[case.cell](*sizes, bidirectional=case.bidirectional)
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(0)
+        return _built(case, rival)
 
+
+def _built(case: Case, rival: str) -> tuple[Contender, Contender]:
+    sizes = (case.shape.I, case.shape.H, case.layers)
+    origin = TORCH[case.cell](*sizes, bidirectional=case.bidirectional)
     detach = {"detach": Detach(h=case.p) if case.p > 0 else None}
 
     def layer() -> nn.Module:
