@@ -116,7 +116,9 @@ def test_studies_in_folders_of_folders_are_taken(make_study, study_maker, tmp_pa
     make_study("one", seeds=[0])
     study_maker(tmp_path / "lr" / "high")("two", seeds=[0])
     study_maker(tmp_path / ".old")("three", seeds=[0])
-    assert [study.name for study in report.load([tmp_path])] == ["two-lite", "one-lite"]
+    study_maker(tmp_path)(".four", seeds=[0])
+    (tmp_path / "five").symlink_to(study_maker(tmp_path / ".elsewhere")("five", seeds=[0]))
+    assert [study.name for study in report.load([tmp_path])] == ["five-lite", "two-lite", "one-lite"]
     assert report.write([tmp_path]).index == tmp_path / "report" / "index.html"
 
 
@@ -148,7 +150,7 @@ def test_anything_else_is_refused_and_all_of_it_named(make_study, tmp_path):
         report.load([make_study(), *wrong])
     lines = str(caught.value).splitlines()
     assert [str(path) in line for path, line in zip(wrong, lines, strict=True)] == [True] * 3
-    assert lines[0].endswith("neither it nor any folder in it has one")
+    assert lines[0].endswith("it has neither, and no study lies in it")
     assert lines[1].endswith("it is a file")
     assert lines[2].endswith("it does not exist")
     with pytest.raises(ValueError, match="got none"):

@@ -11,7 +11,7 @@ from .. import report
 
 
 def print_summary(console: Console, folders: Iterable[Path]) -> None:
-    """Print one table for each study in the folders, without the rows that no arm has come to.
+    """Print the name and table of each study in the folders, without the rows that no arm has come to.
 
     Raises:
         ValueError: if a folder holds no results.
@@ -19,7 +19,8 @@ def print_summary(console: Console, folders: Iterable[Path]) -> None:
     for study in report.load(folders):
         summary = report.summary_table(study).turned()
         first, *names = summary.columns
-        table = Table(first, title=study.title, title_justify="left", header_style="bold")
+        console.print(Text.assemble((str(study.folder), "bold"), f"  {study.title}"), soft_wrap=True)
+        table = Table(first, header_style="bold")
         for name in names:
             table.add_column(Text(name))
         for row in summary.rows:

@@ -126,7 +126,9 @@ def is_page(folder: Path) -> bool:
 def _find(path: Path) -> list[Path]:
     if (path / "study.json").is_file() or (path / "spec.json").is_file():
         return [path]
-    found = {file.parent for file in path.glob("*/study.json")}
+    found = {
+        file.parent for file in path.glob("[!.]*/study.json")
+    }  # links among them, which a walk passes by
     for place, inner, files in os.walk(path):
         inner[:] = [] if {"study.json", "spec.json"} & set(files) else [n for n in inner if n[0] != "."]
         found |= {Path(place)} if "study.json" in files else set()
@@ -136,7 +138,7 @@ def _find(path: Path) -> list[Path]:
 def _what(path: Path) -> str:
     if not path.exists():
         return "it does not exist"
-    return "neither it nor any folder in it has one" if path.is_dir() else "it is a file"
+    return "it has neither, and no study lies in it" if path.is_dir() else "it is a file"
 
 
 def _load_study(folder: Path) -> Study:
