@@ -23,5 +23,10 @@ class CommandError(Exception):
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """` Did you mean …?`, or nothing if no known word is close."""
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    close = closest(word, known)
     return f" Did you mean {close[0]!r}?" if close else ""
+
+
+def closest(word: str, known: Iterable[str]) -> list[str]:
+    """The known words that are close, at most nine, the closest first."""
+    return difflib.get_close_matches(word, list(known), n=9, cutoff=0.5)

@@ -8,7 +8,7 @@ from typing import Annotated
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from ._arguments import parse, whole_number
-from ._folders import check_there
+from ._folders import check_there, only_study
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Arguments:
     """
 
     folder: Annotated[Positional[Path], arg(metavar="DIR")]
-    """A study folder, or a run folder inside one."""
+    """A study folder, a folder that holds one study alone, or a run folder inside a study."""
     data: Annotated[
         Path | None, arg(metavar="DIR", help_behavior_hint="(default: where the study found it)")
     ] = None
@@ -38,16 +38,17 @@ def main(argv: Sequence[str]) -> int:
     given = parse(Arguments, "resume", argv, takes="one folder, of a study or of a run in it")
     workers = whole_number("--workers", given.workers)
     check_there([given.folder])
+    folder = only_study(given.folder)
     from .. import experiments
     from ._conclude import conclude
 
     def study(observe: Callable[[experiments.Event], None]) -> experiments.Result:
         return experiments.resume(
-            given.folder,
+            folder,
             workers=workers,
             data=given.data,
             accept_environment=given.accept_environment,
             observe=observe,
         )
 
-    return conclude(study, resumed=given.folder)
+    return conclude(study, resumed=folder)

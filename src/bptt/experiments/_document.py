@@ -5,10 +5,12 @@ import json
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from ._problems import Problem, SpecError, unknown
@@ -47,12 +49,14 @@ def source_text(name_or_file: str | Path) -> str:
     """The text of a spec, with the comments that name each value's source.
 
     Raises:
-        SpecError: if there is no such experiment or file.
+        SpecError: if there is no such experiment or file, or it is what a study or run has written.
     """
     given = str(name_or_file)
     if given in names():
         return (_specs() / f"{given}.toml").read_text(encoding="utf-8")
     path = Path(name_or_file)
+    if problem := _written_by_a_run(path):
+        raise SpecError([problem])
     if isinstance(name_or_file, str) and path.suffix != ".toml" and len(path.parts) == 1:
         raise SpecError([unknown("experiment", "experiment", given, names())])
     try:
@@ -131,6 +135,18 @@ def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> Document:
 def arm_key(name: str) -> str:
     """How an arm's name is written as a key: `arms.vanilla`, `arms."h-detach-0.25"`."""
     return f"arms.{name}" if _BARE_KEY.fullmatch(name) else f"arms.{json.dumps(name, ensure_ascii=False)}"
+
+
+def _written_by_a_run(path: Path) -> Problem | None:
+    for kind, mark in (("study", "study.json"), ("run", "spec.json")):
+        folder = path.parent if path.name == mark else path
+        with suppress(OSError):  # a name that the system refuses
+            if not (folder / mark).is_file():
+                continue
+            place = quote(str(folder))
+            told = f"`bptt resume {place}` goes on with it, `bptt report {place}` shows it"
+            return Problem(str(path), f"must be an experiment or a spec file, got a {kind}: {told}")
+    return None
 
 
 def _specs() -> Traversable:
