@@ -184,6 +184,27 @@ def test_show_gives_every_resolved_value_and_the_runs(capsys):
     assert capsys.readouterr().out == experiments.source_text("copying")
 
 
+@pytest.mark.parametrize("name", experiments.names())
+@pytest.mark.parametrize("profile", ["smoke", "paper", None])
+def test_the_text_that_show_gives_obeys_profile_and_settings(capsys, tmp_path, name, profile):
+    settings = ["train.lr=0.5", "arms.vanilla.train.epochs=97", r'experiment.title="a \"b\" \\ é\u007f"']
+    flags = [word for setting in settings for word in ("--set", setting)]
+    flags += [] if profile is None else ["--profile", profile]
+    assert main(["show", name, *flags, "--text"]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith(f"# bptt show {name} --set train.lr=0.5 ")
+    file = tmp_path / "same.toml"
+    file.write_text(text)
+    expected, same = experiments.load(name, profile=profile, settings=settings), experiments.load(file)
+    assert same.profile == "base"
+    for part in ("experiment", "title", "source", "seeds", "arms", "base"):
+        assert getattr(same, part) == getattr(expected, part)
+
+
+def test_show_refuses_a_wrong_setting_beside_text(capsys):
+    assert "'train.epochs'" in refused(capsys, "show", "demo", "--text", "--set", "train.epoch=3")
+
+
 def test_show_needs_no_data(capsys, monkeypatch, tmp_path):
     monkeypatch.setenv("BPTT_DATA", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))

@@ -50,6 +50,8 @@ def test_seeds_and_arms_are_chosen(spec_file):
 def test_an_int_where_a_float_goes_is_the_same_spec(spec_file):
     one, same = load(spec_file(), settings=["train.lr=1"]), load(spec_file(), settings=["train.lr=1.0"])
     assert one == same
+    large, same = (load(spec_file(), settings=[f"train.lr={lr}"]) for lr in (10**20, "1e20"))
+    assert large == same
 
 
 def test_all_problems_are_told_at_once_each_with_its_key(spec_file):
@@ -157,9 +159,12 @@ def test_a_profile_is_checked_chosen_or_not(spec_file):
         (f"model.hidden_size={2**65}", "model.hidden_size", "must be an integer ≤ 16777216, got"),
         (f"model.proj_size={2**65}", "model.proj_size", "must be an integer ≤ 16777216, got"),
         ("model.num_layers=1001", "model.num_layers", "must be an integer ≤ 1000, got 1001"),
-        (f"train.epochs={2**65}", "train.epochs", "must be an integer ≤ 9223372036854775807, got"),
-        (f"train.lr=1{'0' * 400}", "train.lr", "must be a number ≤ 9223372036854775807, got"),
-        (f"train.clip_norm=1{'0' * 400}", "train.clip_norm", "must be a number ≤ 9223372036854775807, got"),
+        (f"train.epochs={2**65}", "train.epochs", "must be an integer, 1 ≤ … < 2**31, got"),
+        (f"train.lr=1{'0' * 400}", "train.lr", "must be a finite number > 0 and ≤ 1e37, got"),
+        (f"train.clip_norm=1{'0' * 400}", "train.clip_norm", '> 0 and ≤ 1e37, or "none", got'),
+        (f"train.threads={2**65}", "train.threads", "must be an integer from 1 to 1024, got"),
+        (f"model.dropout={2**65}", "model.dropout", "should be a number in range [0, 1]"),
+        (f"model.dropout=1{'0' * 400}", "model.dropout", "must be a number ≤ 1.7976931348623157e+308, got"),
         ("model.cell=[]", "model.cell", 'must be "lstm" or "gru" or "rnn", got []'),
         ("train.lr=.1.", "--set", "must be key=value"),
     ],

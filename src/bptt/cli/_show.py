@@ -1,7 +1,8 @@
 """`bptt show`: what a spec comes to."""
 
+import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -24,7 +25,8 @@ class Arguments:
     set: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="KEY=VALUE")] = ()
     """Another value for a key, as in `bptt run`."""
     text: FlagCreatePairsOff[bool] = False
-    """Print the spec file itself, whose comments give the source of each value."""
+    """Print the spec file itself, whose comments give the source of each value. With --profile or --set it
+    is a spec file of what they come to, without comments."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -38,6 +40,10 @@ def main(argv: Sequence[str]) -> int:
     try:
         spec = experiments.load(given.experiment, profile=given.profile, settings=given.set)
         text = experiments.source_text(given.experiment)
+        if given.profile is not None or given.set:
+            text = _file(
+                experiments.overlaid(given.experiment, profile=given.profile, settings=given.set), argv
+            )
     except experiments.SpecError as error:
         raise CommandError(str(error)) from error
     if given.text:
@@ -67,6 +73,17 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
+def _file(document: Mapping[str, Any], argv: Sequence[str]) -> str:
+    """A spec file with these tables; its comment says where they are from."""
+    lines = ["# " + " ".join(shlex.join(["bptt", "show", *argv]).split())]
+    lines += [f"{key} = {_toml(value)}" for key, value in document.items() if not isinstance(value, dict)]
+    tables = {key: value for key, value in document.items() if isinstance(value, dict)}
+    arms = tables.pop("arms")
+    for name, values in (tables | {f'arms."{arm}"': values for arm, values in arms.items()}).items():
+        lines += ["", f"[{name}]", *(f"{key} = {_toml(value)}" for key, value in values.items())]
+    return "\n".join(lines) + "\n"
+
+
 def _toml(value: Any) -> str:
     match value:
         case None:
@@ -74,7 +91,7 @@ def _toml(value: Any) -> str:
         case bool():
             return str(value).lower()
         case str():
-            return f'"{value}"'
+            return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
         case dict():
             return "{" + ", ".join(f"{key} = {_toml(item)}" for key, item in value.items()) + "}"
         case list():

@@ -4,6 +4,7 @@ from ._document import names as names
 from ._document import read as read
 from ._document import source_text as source_text
 from ._load import load as load
+from ._load import overlaid as overlaid
 from ._problems import Problem as Problem
 from ._problems import SpecError as SpecError
 from ._run import Event as Event

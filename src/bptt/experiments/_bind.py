@@ -46,7 +46,8 @@ def model_fields(cell: Any) -> dict[str, Field]:
 
 def train_fields() -> dict[str, Field]:
     """What a `[train]` may hold: the seed of a run comes from `seeds`."""
-    return fields_of(train.Config, leave_out=("seed",))
+    fields = fields_of(train.Config, leave_out=("seed",))
+    return {key: replace(field, at_most=None) for key, field in fields.items()}
 
 
 def bind_task(given: Mapping[str, Any]) -> Bound:

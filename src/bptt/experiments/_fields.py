@@ -4,6 +4,7 @@ import inspect
 import types
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from sys import float_info
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from ._problems import Problem, unknown
@@ -15,11 +16,17 @@ _WORDS = {int: "an integer", float: "a number", str: "a string", bool: "true or 
 
 @dataclass(frozen=True)
 class Field:
-    """One key of a section: its type, default (`inspect.Parameter.empty` if it must be given) and limit."""
+    """One key of a section.
+
+    Attributes:
+        hint: its type.
+        default: its value where it is not given; `inspect.Parameter.empty` if it must be.
+        at_most: its largest integer; None where what is built of the section tells its own limits.
+    """
 
     hint: Any
     default: Any = inspect.Parameter.empty
-    at_most: int = LARGEST
+    at_most: int | None = LARGEST
 
     @property
     def required(self) -> bool:
@@ -101,9 +108,11 @@ def bind(
 def _misfit(key: str, value: Any, field: Field) -> Problem | None:
     if not fits(value, field.hint):
         return _mistyped(key, value, field.hint)
-    if isinstance(value, int) and not -LARGEST - 1 <= value <= field.at_most:
-        expected = describe(field.hint).removesuffix(' or "none"')
-        return Problem(key, f"must be {expected} ≤ {field.at_most}, got {value}")
+    if isinstance(value, int) and field.at_most is not None:
+        most = float_info.max if _for_floats(field.hint) else field.at_most
+        if not -max(most, LARGEST) - 1 <= value <= most:
+            expected = describe(field.hint).removesuffix(' or "none"')
+            return Problem(key, f"must be {expected} ≤ {most}, got {value}")
     return None
 
 
@@ -123,11 +132,15 @@ def _choices(hint: Any) -> tuple[Any, ...]:
     return ()
 
 
+def _for_floats(hint: Any) -> bool:
+    options = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+    return float in options and int not in options
+
+
 def _as(value: Any, hint: Any) -> Any:
     # 1 and 1.0 are the same number of a float field, and must give the same spec hash.
-    options = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
-    if float in options and int not in options and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if value == "none" and type(None) in options:
+    if _for_floats(hint) and isinstance(value, int) and not isinstance(value, bool):
+        return float(value) if abs(value) <= float_info.max else value
+    if value == "none" and type(None) in get_args(hint):
         return None
     return list(value) if isinstance(value, tuple) else value

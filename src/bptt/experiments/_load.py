@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ._check import check, check_profiles, select
-from ._document import read, with_profile, with_settings
+from ._document import Document, read, with_profile, with_settings
 from ._labels import relabelled
 from ._problems import SpecError
 from ._spec import Spec
@@ -51,3 +51,23 @@ def load(
     if problems:
         raise SpecError(dict.fromkeys(problems), str(name_or_file))
     return spec
+
+
+def overlaid(
+    name_or_file: str | Path, *, profile: str | None = None, settings: Sequence[str] = ()
+) -> Document:
+    """The tables of a spec file without profiles that says what this one does with these laid over it.
+
+    Args:
+        name_or_file: as in `load`.
+        profile: as in `load`.
+        settings: as in `load`.
+
+    Raises:
+        SpecError: if there is no such file or profile, or a setting is none. `load` finds what else is wrong.
+    """
+    _, document, problems = with_profile(read(name_or_file), profile)
+    changed, applied, found = with_settings(document, settings)
+    if problems or found:
+        raise SpecError([*problems, *found], str(name_or_file))
+    return relabelled(document, changed, applied)
