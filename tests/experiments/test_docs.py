@@ -1,13 +1,15 @@
 """The page on writing an experiment says what is true."""
 
+import json
 import re
 import shlex
+from dataclasses import MISSING, fields
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from bptt import experiments
+from bptt import experiments, train
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "experiments.md").read_text(encoding="utf-8")
 OWN, PROFILE = re.findall(r"```toml\n(.*?)```", PAGE, re.S)
@@ -58,3 +60,20 @@ def test_seeds_below_a_section_are_answered(own):
     problems = {problem.key: problem for problem in caught.value.problems}
     assert "above the first [section]" in problems["seeds"].message
     assert problems["experiment.seeds"].nearest == "seeds"
+
+
+def test_the_keys_of_train_have_the_defaults_and_rules_of_the_page():
+    expected = []
+    for field in fields(train.Config):
+        if field.name == "seed":
+            continue
+        with pytest.raises(train.ConfigError) as caught:
+            train.Config(**{"epochs": 1, "seed": 0, field.name: []})
+        ((_, told),) = caught.value.problems
+        rule = told.removeprefix("must be ").removesuffix(", got []").replace("2**31", "2³¹")
+        default = "required" if field.default is MISSING else f"`{json.dumps(field.default)}`"
+        rule = re.sub(r'"\w+"', r"`\g<0>`", rule)
+        expected.append(f"| `{field.name}` | {default} | {rule} |")
+    _, _, table = PAGE.partition("| key of `[train]` | default | must be |\n|---|---|---|\n")
+    assert table.splitlines()[: len(expected)] == expected
+    assert not table.splitlines()[len(expected)].startswith("|")
