@@ -125,7 +125,7 @@ def test_the_script_fills_in(tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().out == f"{root / 'README.md'}\n"
     assert drifted(root) == []
     (root / "results" / "bench" / "paper.json").unlink()
-    with pytest.raises(SystemExit, match="error: .*which does not exist"):
+    with pytest.raises(SystemExit, match=r"error: .*which does not exist"):
         runpy.run_module("bptt.bench", run_name="__main__")
 
 
