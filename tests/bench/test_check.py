@@ -69,7 +69,7 @@ def plant():
 )
 @pytest.mark.parametrize("rival", ["torch", "torch-no-onednn", "reference"])
 def test_sides_that_agree(case, rival):
-    assert 0 < check(case, rival) < bench.TOLERANCE
+    assert check(case, rival) < bench.TOLERANCE
 
 
 @pytest.mark.parametrize("p", [0.0, 0.5])
