@@ -35,11 +35,11 @@ constexpr int64_t depth() {
   return 24 * 1024 / (N * V::lanes * static_cast<int64_t>(sizeof(typename V::Scalar)));
 }
 
-// sums[R][N] += factor(r, k) · panel[k][N] over k.
-template <class V, int N, int R, class F>
+// sums[R][N] += factor(r, k) · panel[k][N] over k, for a panel of that or another width.
+template <class V, int N, int R, int Width = N, class F>
 inline void multiply(V (&sums)[R][N], F factor, const typename V::Scalar *panel, int64_t K) {
   constexpr int L = V::lanes;
-  for (int64_t k = 0; k < K; k++, panel += N * L) {
+  for (int64_t k = 0; k < K; k++, panel += Width * L) {
     if constexpr (R < N) {
       V factors[R];
       BPTT_UNROLL
@@ -64,7 +64,7 @@ inline void multiply(V (&sums)[R][N], F factor, const typename V::Scalar *panel,
   }
 }
 
-template <class V, int N, int R>
+template <class V, int N, int R, int Width = N>
 inline void tile(const typename V::Scalar *const *rows, const typename V::Scalar *panel, int64_t K,
                  typename V::Scalar *out, bool add) {
   using S = typename V::Scalar;
@@ -75,13 +75,13 @@ inline void tile(const typename V::Scalar *const *rows, const typename V::Scalar
   for (int r = 0; r < R; r++) {
     row[r] = rows[r];
     BPTT_UNROLL
-    for (int n = 0; n < N; n++) sums[r][n] = add ? V::load(out + (r * N + n) * L) : V::set(0);
+    for (int n = 0; n < N; n++) sums[r][n] = add ? V::load(out + (r * Width + n) * L) : V::set(0);
   }
-  multiply<V, N, R>(sums, [&row](int r, int64_t k) { return row[r][k]; }, panel, K);
+  multiply<V, N, R, Width>(sums, [&row](int r, int64_t k) { return row[r][k]; }, panel, K);
   BPTT_UNROLL
   for (int r = 0; r < R; r++)
     BPTT_UNROLL
-    for (int n = 0; n < N; n++) sums[r][n].store(out + (r * N + n) * L);
+    for (int n = 0; n < N; n++) sums[r][n].store(out + (r * Width + n) * L);
 }
 
 template <class V, int N, int R = rows_at_once<V, N>()>
@@ -93,6 +93,20 @@ inline void rest(int64_t count, const typename V::Scalar *const *rows, const typ
   }
 }
 
+// One row more than fit, which on its own would leave most registers idle: half of the panel after the other.
+template <class V, int N>
+inline void one_more(const typename V::Scalar *const *rows, const typename V::Scalar *panel, int64_t K,
+                     typename V::Scalar *out, bool add) {
+  constexpr int R = rows_at_once<V, N>();
+  if constexpr (N % 2 == 0) {
+    tile<V, N / 2, R + 1, N>(rows, panel, K, out, add);
+    tile<V, N / 2, R + 1, N>(rows, panel + N / 2 * V::lanes, K, out + N / 2 * V::lanes, add);
+  } else {
+    tile<V, N, R>(rows, panel, K, out, add);
+    tile<V, N, 1>(rows + R, panel, K, out + R * N * V::lanes, add);
+  }
+}
+
 // out[count][N][lanes] = rows[count][K] × panel, or is increased by it.
 template <class V, int N>
 void product(int64_t count, const typename V::Scalar **rows, const typename V::Scalar *panel, int64_t K,
@@ -101,15 +115,20 @@ void product(int64_t count, const typename V::Scalar **rows, const typename V::S
   constexpr int R = rows_at_once<V, N>();
   for (int64_t k = 0; k < K; k += depth<V, N>()) {
     const int64_t part = K - k < depth<V, N>() ? K - k : depth<V, N>();
-    for (int64_t first = 0; first < count; first += R) {
-      const S *from[R];
-      const int64_t here = count - first < R ? count - first : R;
+    const S *at = panel + k * N * V::lanes;
+    int64_t here;
+    for (int64_t first = 0; first < count; first += here) {
+      const int64_t left = count - first;
+      const S *from[R + 1];
+      here = left <= R + 1 ? left : R;
       for (int64_t r = 0; r < here; r++) from[r] = rows[first + r] + k;
       S *to = out + first * N * V::lanes;
       if (here == R)
-        tile<V, N, R>(from, panel + k * N * V::lanes, part, to, add || k > 0);
+        tile<V, N, R>(from, at, part, to, add || k > 0);
+      else if (here == R + 1)
+        one_more<V, N>(from, at, part, to, add || k > 0);
       else
-        rest<V, N>(here, from, panel + k * N * V::lanes, part, to, add || k > 0);
+        rest<V, N>(here, from, at, part, to, add || k > 0);
     }
   }
 }
