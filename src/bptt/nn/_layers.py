@@ -12,6 +12,8 @@ from ..detach import Detach, Keeps
 from ._packing import Layout
 from ._paths import Key, PathMap, Taps, check_entries, check_keeps, check_taps
 
+_NO_KEEPS, _NO_TAPS = Keeps(), Taps()
+
 
 class Weights(NamedTuple):
     """The parameters of one layer in one direction."""
@@ -130,14 +132,13 @@ class Recurrent(nn.RNNBase):
         return 2 if self.bidirectional else 1
 
     def _weights(self, layer: int, direction: int) -> Weights:
-        suffix = f"l{layer}_reverse" if direction == 1 else f"l{layer}"
-        return Weights(
-            getattr(self, f"weight_ih_{suffix}"),
-            getattr(self, f"weight_hh_{suffix}"),
-            getattr(self, f"bias_ih_{suffix}") if self.bias else None,
-            getattr(self, f"bias_hh_{suffix}") if self.bias else None,
-            getattr(self, f"weight_hr_{suffix}") if self.proj_size else None,
+        plain: dict[str, Any] = self._parameters  # at a tenth of the price of getattr
+        w_ih, w_hh, *rest = (
+            plain[name] if name in plain else getattr(self, name)
+            for name in self._all_weights[layer * self._directions + direction]
         )
+        b_ih, b_hh = rest[:2] if self.bias else (None, None)
+        return Weights(w_ih, w_hh, b_ih, b_hh, rest[-1] if self.proj_size else None)
 
     def _split(self, hx: Any) -> tuple[Tensor, ...]:
         """The states that the caller gives as `hx`."""
@@ -147,8 +148,16 @@ class Recurrent(nn.RNNBase):
         """The states as the caller gets them."""
         return states[0]
 
-    def _zeros(self, data: Tensor, batch_sizes: Tensor | None) -> tuple[Tensor, ...]:
-        return (data.new_zeros(self.get_expected_hidden_size(data, batch_sizes)),)
+    def _zeros(self, x: Tensor) -> tuple[Tensor, ...]:
+        """The initial states of one layer and direction, if there are none."""
+        return (x.new_zeros(x.shape[1], self.proj_size or self.hidden_size),)
+
+    def check_input(self, input: Tensor, batch_sizes: Tensor | None) -> None:
+        """Raise if the dimensions, the width or the dtype of the input are wrong."""
+        dims = 3 if batch_sizes is None else 2
+        fits = input.dim() == dims and input.shape[-1] == self.input_size
+        if not fits or input.dtype != self._weights(0, 0).w_ih.dtype:
+            super().check_input(input, batch_sizes)
 
     def _recur(self, part: Part) -> Run:
         raise NotImplementedError
@@ -166,18 +175,25 @@ class Recurrent(nn.RNNBase):
         """Output, states and, if asked for, the cells of the last layer, all as the sequences lie."""
         layout = self._layout(sequences, lengths)
         data = layout.with_batch(sequences.data if isinstance(sequences, PackedSequence) else sequences)
-        given = self._zeros(data, layout.batch_sizes) if hx is None else self._given_states(hx, layout)
-        self.check_forward_args(data, self._join(given), layout.batch_sizes)
-        weights = {key: self._weights(*key) for key in self._keys}
-        _check_agreement(data, "parameter", [w for each in weights.values() for w in each if w is not None])
-        _check_agreement(data, "hidden", given)
+        given = None if hx is None else self._given_states(hx, layout)
+        if given is None:
+            self.check_input(data, layout.batch_sizes)
+        else:
+            self.check_forward_args(data, self._join(given), layout.batch_sizes)
+        keys = self._keys
+        weights = [self._weights(*key) for key in keys]
+        for each in weights:
+            _check_agreement(data, "parameter", each)
+        _check_agreement(data, "hidden", given or ())
         x, lengths = layout.open(data, lengths)
         if x.shape[0] == 0:
             raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
         kept = self._keeps(self._steering.keeps if keeps is None else keeps, x, layout)
         tapped = self._taps(self._steering.taps if taps is None else taps, x, layout)
-        each_state = zip(*(layout.open_state(state).unbind(0) for state in given), strict=True)
-        initial = dict(zip(self._keys, each_state, strict=True))
+        if given is None:
+            initial = [self._zeros(x)] * len(keys)
+        else:
+            initial = list(zip(*(layout.open_state(state).unbind(0) for state in given), strict=True))
 
         runs: list[Run] = []
         finals: list[tuple[Tensor, ...]] = []
@@ -187,16 +203,16 @@ class Recurrent(nn.RNNBase):
                 self._recur(
                     Part(
                         x,
-                        initial[key],
-                        weights[key],
+                        initial[place],
+                        weights[place],
                         lengths,
                         reverse=key[1] == 1,
-                        keeps=kept.get(key, Keeps()),
-                        taps=tapped.get(key, Taps()),
+                        keeps=kept.get(key, _NO_KEEPS),
+                        taps=tapped.get(key, _NO_TAPS),
                         cells=cells and layer == top,
                     )
                 )
-                for key in self._keys
+                for place, key in enumerate(keys)
                 if key[0] == layer
             ]
             finals += [run.states for run in runs]
@@ -264,17 +280,20 @@ class Recurrent(nn.RNNBase):
         return {key: Taps(*map(layout.open_columns, pair)) for key, pair in pairs.items()}
 
 
-def _check_agreement(data: Tensor, kind: str, tensors: Sequence[Tensor]) -> None:
+def _check_agreement(data: Tensor, kind: str, tensors: Sequence[Tensor | None]) -> None:
     """Refuse tensors elsewhere than the input, or of another dtype than autocast can mend."""
+    device, dtype = data.device, data.dtype
     for tensor in tensors:
-        if tensor.device != data.device:
+        if tensor is None:
+            continue
+        if tensor.device != device:
             raise RuntimeError(
-                f"Input and {kind} tensors are not at the same device, found input tensor at {data.device} "
+                f"Input and {kind} tensors are not at the same device, found input tensor at {device} "
                 f"and {kind} tensor at {tensor.device}"
             )
-        if tensor.dtype != data.dtype and _computed_dtype(tensor) != _computed_dtype(data):
+        if tensor.dtype != dtype and _computed_dtype(tensor) != _computed_dtype(data):
             raise RuntimeError(
-                f"Input and {kind} tensors are not the same dtype, found input tensor with {data.dtype} "
+                f"Input and {kind} tensors are not the same dtype, found input tensor with {dtype} "
                 f"and {kind} tensor with {tensor.dtype}"
             )
 

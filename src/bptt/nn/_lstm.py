@@ -163,11 +163,9 @@ class LSTM(Recurrent):
         h, c = states
         return h, c
 
-    def _zeros(self, data: Tensor, batch_sizes: Tensor | None) -> tuple[Tensor, ...]:
-        return (
-            *super()._zeros(data, batch_sizes),
-            data.new_zeros(self.get_expected_cell_size(data, batch_sizes)),
-        )
+    def _zeros(self, x: Tensor) -> tuple[Tensor, ...]:
+        (h,) = super()._zeros(x)
+        return h, x.new_zeros(x.shape[1], self.hidden_size) if self.proj_size else h
 
     def _dims_text(self, states: Sequence[Tensor]) -> tuple[str, str]:
         return "hx and cx", f"({', '.join(f'{state.dim()}-D' for state in states)}) tensors"

@@ -1,13 +1,12 @@
 """From the caller's layout of sequences to time-major `(T, B, …)` tensors, and back."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 
-@dataclass(frozen=True)
-class Layout:
+class Layout(NamedTuple):
     """How the sequences lie.
 
     Attributes:

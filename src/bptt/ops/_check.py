@@ -9,6 +9,8 @@ from torch import Tensor
 from ._call import GATES, Call
 from ._concrete import has_values
 
+_ANY_DTYPE = ("lengths", "h_keep", "c_keep", "h_tap", "c_tap")  # they have rules of their own
+
 
 def prepare(op: str, arguments: Mapping[str, Any]) -> Call:
     """The call that the arguments make, with autocast applied; raises if they break a rule."""
@@ -16,15 +18,15 @@ def prepare(op: str, arguments: Mapping[str, Any]) -> Call:
     _check_choices(a)
     _check_tensors(op, a)
     a = _autocast(op, a)
-    _check_dtypes(a)
-    _check_devices(a)
-    T, B, H = _check_shapes(op, a)
+    given = {name: value for name, value in (a | states(a)).items() if isinstance(value, Tensor)}
+    _check_dtypes(given)
+    _check_devices(given)
+    T, B, H, P = _check_shapes(op, given)
     if a["lengths"] is not None:
         a["lengths"] = check_lengths(a["lengths"], T, B)
     for name in ("h_keep", "c_keep"):
         if a.get(name) is not None:
             check_keep(name, a[name], T, B)
-    P = H if a.get("w_hr") is None else a["w_hr"].shape[0]
     for name, width in (("h_tap", P), ("c_tap", H)):
         if a.get(name) is not None:
             check_tap(name, a[name], (T, B, width), "P" if width != H else "H")
@@ -108,14 +110,13 @@ def _check_choices(a: Mapping[str, Any]) -> None:
 def _check_tensors(op: str, a: Mapping[str, Any]) -> None:
     if op == "lstm" and not (isinstance(a["hx"], tuple | list) and len(a["hx"]) == 2):
         raise TypeError(f"hx must be a pair (h_0, c_0), got {type(a['hx']).__name__}")
-    optional = ("b_ih", "b_hh", "w_hr", "lengths", "h_keep", "c_keep", "h_tap", "c_tap")
-    required = {name: a[name] for name in ("x", "w_ih", "w_hh")} | states(a)
-    for name, value in required.items():
+    for name, value in (("x", a["x"]), ("w_ih", a["w_ih"]), ("w_hh", a["w_hh"]), *states(a).items()):
         if not isinstance(value, Tensor):
             raise TypeError(f"{name} must be a tensor, got {type(value).__name__}")
-    for name in optional:
-        if not isinstance(a.get(name), Tensor | None):
-            raise TypeError(f"{name} must be a tensor or None, got {type(a[name]).__name__}")
+    for name in ("b_ih", "b_hh", "w_hr", "lengths", "h_keep", "c_keep", "h_tap", "c_tap"):
+        value = a.get(name)
+        if value is not None and not isinstance(value, Tensor):
+            raise TypeError(f"{name} must be a tensor or None, got {type(value).__name__}")
     if (a["b_ih"] is None) != (a["b_hh"] is None):
         missing = "b_ih" if a["b_ih"] is None else "b_hh"
         raise ValueError(f"b_ih and b_hh must both be given or both be None, got None for {missing} only")
@@ -123,6 +124,8 @@ def _check_tensors(op: str, a: Mapping[str, Any]) -> None:
 
 def _autocast(op: str, a: dict[str, Any]) -> dict[str, Any]:
     """Cast as autocast asks: inputs and weights, but never keeps, taps or the cell state."""
+    if not torch._C._is_any_autocast_enabled():
+        return a
     device = a["x"].device.type
     if not (torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)):
         return a
@@ -142,58 +145,57 @@ def _autocast(op: str, a: dict[str, Any]) -> dict[str, Any]:
     return a
 
 
-def _check_dtypes(a: Mapping[str, Any]) -> None:
-    dtype = a["x"].dtype
+def _check_dtypes(given: Mapping[str, Tensor]) -> None:
+    dtype = given["x"].dtype
     if not dtype.is_floating_point:
         raise TypeError(f"x must have a floating dtype, got {dtype}")
-    same = {name: a.get(name) for name in ("w_ih", "w_hh", "b_ih", "b_hh", "w_hr")}
-    initial = states(a)
-    same["h_0"] = initial["h_0"]
-    for name, tensor in same.items():
-        if tensor is not None and tensor.dtype != dtype:
+    for name, tensor in given.items():
+        if tensor.dtype == dtype or name in _ANY_DTYPE:
+            continue
+        if name != "c_0":
             raise TypeError(f"{name} must have x's dtype {dtype}, got {tensor.dtype}")
-    c_0 = initial.get("c_0")
-    if c_0 is not None and c_0.dtype not in (dtype, torch.float32 if dtype.itemsize == 2 else dtype):
-        raise TypeError(f"c_0 must have x's dtype {dtype}, or float32 beside a 16-bit x, got {c_0.dtype}")
+        if not (dtype.itemsize == 2 and tensor.dtype == torch.float32):
+            raise TypeError(
+                f"c_0 must have x's dtype {dtype}, or float32 beside a 16-bit x, got {tensor.dtype}"
+            )
 
 
-def _check_devices(a: Mapping[str, Any]) -> None:
-    device = a["x"].device
-    on = ("w_ih", "w_hh", "b_ih", "b_hh", "w_hr", "h_keep", "c_keep", "h_tap", "c_tap")
-    for name, tensor in ({name: a.get(name) for name in on} | states(a)).items():
-        if tensor is not None and tensor.device != device:
+def _check_devices(given: Mapping[str, Tensor]) -> None:
+    device = given["x"].device
+    for name, tensor in given.items():
+        if tensor.device != device and name != "lengths":
             raise ValueError(f"{name} must be on x's device {device}, got {tensor.device}")
 
 
-def _check_shapes(op: str, a: Mapping[str, Any]) -> tuple[int, int, int]:
-    x, w_hh, w_hr = a["x"], a["w_hh"], a.get("w_hr")
+def _check_shapes(op: str, given: Mapping[str, Tensor]) -> tuple[int, int, int, int]:
+    """T, B, H and P."""
+    x, w_hh, w_hr = given["x"], given["w_hh"], given.get("w_hr")
     if x.dim() != 3:
         raise ValueError(f"x must have shape (T, B, I), got {tuple(x.shape)}")
     T, B, width = x.shape
     if T == 0:
         raise ValueError(f"x must have at least one step, got T = 0 in {tuple(x.shape)}")
     gates = GATES[op]
+    letter = "H" if w_hr is None else "P"
     if w_hh.dim() != 2 or w_hh.shape[0] % gates:
-        raise ValueError(
-            f"w_hh must have shape ({gates}·H, {'P' if w_hr is not None else 'H'}), got {tuple(w_hh.shape)}"
-        )
-    H = w_hh.shape[0] // gates
+        raise ValueError(f"w_hh must have shape ({gates}·H, {letter}), got {tuple(w_hh.shape)}")
+    rows = w_hh.shape[0]
+    H = rows // gates
     P = H
     if w_hr is not None:
         if w_hr.dim() != 2 or w_hr.shape[1] != H:
             raise ValueError(f"w_hr must have shape (P, H) = (P, {H}), got {tuple(w_hr.shape)}")
         P = w_hr.shape[0]
-    expected = {
-        "w_ih": (f"({gates}·H, I)", (gates * H, width)),
-        "w_hh": (f"({gates}·H, {'H' if w_hr is None else 'P'})", (gates * H, P)),
-        "b_ih": (f"({gates}·H,)", (gates * H,)),
-        "b_hh": (f"({gates}·H,)", (gates * H,)),
-        "h_0": (f"(B, {'H' if w_hr is None else 'P'})", (B, P)),
-        "c_0": ("(B, H)", (B, H)),
-    }
-    given = {**a, **states(a)}
-    for name, (letters, shape) in expected.items():
+    for name, letters, shape in (
+        ("w_ih", "({gates}·H, I)", (rows, width)),
+        ("w_hh", "({gates}·H, {letter})", (rows, P)),
+        ("b_ih", "({gates}·H,)", (rows,)),
+        ("b_hh", "({gates}·H,)", (rows,)),
+        ("h_0", "(B, {letter})", (B, P)),
+        ("c_0", "(B, H)", (B, H)),
+    ):
         tensor = given.get(name)
         if tensor is not None and tensor.shape != shape:
-            raise ValueError(f"{name} must have shape {letters} = {shape}, got {tuple(tensor.shape)}")
-    return T, B, H
+            expected = letters.format(gates=gates, letter=letter)
+            raise ValueError(f"{name} must have shape {expected} = {shape}, got {tuple(tensor.shape)}")
+    return T, B, H, P

@@ -59,14 +59,12 @@ class Native:
 
 
 def _inputs(call: Call) -> Inputs:
-    a = dict(call.arguments)
-    dtype = a["x"].dtype
-    a |= states(a)
+    a = {**call.arguments, **states(call.arguments)}
     for name in ("h_tap", "c_tap", "h_keep", "c_keep"):
-        tensor = a.get(name)
-        if tensor is not None and tensor.dtype != dtype:
-            a[name] = tensor.to(dtype)
-    return Inputs._make(a[name].contiguous() if a.get(name) is not None else None for name in Inputs._fields)
+        if a.get(name) is not None:
+            a[name] = a[name].to(a["x"].dtype)
+    given = map(a.get, Inputs._fields)
+    return Inputs._make([None if tensor is None else tensor.contiguous() for tensor in given])
 
 
 def _wants_gradient(inputs: Inputs) -> bool:

@@ -12,11 +12,11 @@ from ._problem import NARROW, Inputs, Sizes, Spec
 _SUMMED = 256  # hidden units up to which the kernels' own sums are faster than torch's products
 
 
-class WeightSums(Protocol):
-    """The gradients of the weights and biases."""
+class Product(Protocol):
+    """The gradients of some inputs, from those of the gates at every step."""
 
     def add(self, begin: int, end: int, g: Tensor) -> None:
-        """Take up the gate gradients of some steps, `(steps · B, slots · H)`."""
+        """Take up some steps, from the first rows `(steps · B, …)` and columns `(…, slots · H)` of g."""
         ...
 
     def result(self) -> dict[str, Tensor]:
@@ -24,15 +24,17 @@ class WeightSums(Protocol):
         ...
 
 
-def weight_sums(
+def products_over_steps(
     spec: Spec, n: Sizes, a: Inputs, y: Tensor, wanted: frozenset[str], call: native.Call, steps: int
-) -> WeightSums:
-    """The faster way to sum what is wanted: by the kernel or by torch, parts of so many steps at most."""
-    if not wanted & {"w_ih", "w_hh", "b_ih", "b_hh"}:
-        return _ByTorch(spec, n, a, y, frozenset())
-    if n.I <= NARROW and n.H <= _SUMMED:
-        return _ByKernel(spec, n, a, call, steps)
-    return _ByTorch(spec, n, a, y, wanted)
+) -> list[Product]:
+    """What gives the wanted gradients in the fastest way, from parts of so many steps at most."""
+    found: list[Product] = []
+    if wanted & {"w_ih", "w_hh", "b_ih", "b_hh"}:
+        by_kernel = n.I <= NARROW and n.H <= _SUMMED
+        found.append(_ByKernel(spec, n, a, call, steps) if by_kernel else _ByTorch(spec, n, a, y, wanted))
+    if "x" in wanted:
+        found.append(_OfInput(spec, n, a))
+    return found
 
 
 class _ByKernel:
@@ -67,7 +69,9 @@ class _ByTorch:
         self._bias = a.x.new_zeros(n.slots * n.H) if {"b_ih", "b_hh"} & wanted else None
 
     def add(self, begin: int, end: int, g: Tensor) -> None:
-        H, of_input, of_state = self._n.H, g, g
+        H = self._n.H
+        g = _rows(self._n, begin, end, g)
+        of_input = of_state = g
         if self._spec.op == "gru":
             of_input, of_state = g[:, : 3 * H], g[:, H:]
         if self._w_hh is not None:
@@ -83,17 +87,24 @@ class _ByTorch:
         return w_hh | _of_input_and_biases(self._spec, self._n.H, self._w_ih, self._bias)
 
 
-class InputGradient:
+class _OfInput:
     """The gradient of x."""
 
     def __init__(self, spec: Spec, n: Sizes, a: Inputs) -> None:
+        self._n = n
         self._w_ih = torch.cat([a.w_ih[2 * n.H :], a.w_ih[: 2 * n.H]]) if spec.op == "gru" else a.w_ih
-        self.result = a.x.new_empty(a.x.shape)
+        self._x = a.x.new_empty(a.x.shape)
 
     def add(self, begin: int, end: int, g: Tensor) -> None:
-        """Take up the gate gradients of some steps, `(steps · B, slots · H)`."""
-        out = self.result[begin:end].view(len(g), -1)
-        torch.mm(g[:, : len(self._w_ih)], self._w_ih, out=out)
+        g = _rows(self._n, begin, end, g)
+        torch.mm(g[:, : len(self._w_ih)], self._w_ih, out=self._x[begin:end].view(len(g), -1))
+
+    def result(self) -> dict[str, Tensor]:
+        return {"x": self._x}
+
+
+def _rows(n: Sizes, begin: int, end: int, g: Tensor) -> Tensor:
+    return g[: (end - begin) * n.B, : n.slots * n.H]
 
 
 def _of_input_and_biases(spec: Spec, H: int, w_ih: Tensor | None, bias: Tensor | None) -> dict[str, Tensor]:

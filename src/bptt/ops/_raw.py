@@ -14,7 +14,7 @@ from torch import Tensor
 from . import _shared_library as native
 from ._pool import pool
 from ._problem import NARROW, Inputs, Outputs, Sizes, Spec, sizes
-from ._products import InputGradient, gates_again, project, states_before, weight_sums
+from ._products import gates_again, products_over_steps, project, states_before
 
 _LINE = 64  # bytes of the cache that are loaded together
 _PART = 2 << 20  # bytes of gate gradients in work at once: they stay in the last-level cache
@@ -55,16 +55,14 @@ def forward(spec: Spec, a: Inputs, *, keep: bool, cells: bool) -> Outputs:
     n = sizes(spec, a)
     dtype = a.x.dtype
     shapes = kept_shapes(spec, a, keep=keep, cells=cells)
-    y, h_n = a.x.new_empty(shapes.y), a.x.new_empty(shapes.h_n)
-    c_n = a.c_0.clone() if a.c_0 is not None else None
-    every_cell, saved = (
-        None if shape is None else pool.lease(shape, dtype) for shape in (shapes.cells, shapes.saved)
+    out = Outputs(
+        a.x.new_empty(shapes.y),
+        a.x.new_empty(shapes.h_n),
+        None if a.c_0 is None else a.c_0.clone(),
+        None if shapes.cells is None else pool.lease(shapes.cells, dtype),
+        None if shapes.saved is None else pool.lease(shapes.saved, dtype),
     )
-    out = Outputs(y, h_n, c_n, every_cell, saved)
-    panels = _panels(spec, native.FORWARD, n, dtype)
-    call = _call(spec, n, a, panels)
-    call.point({"x": a.x, "w_ih": a.w_ih, "b_ih": a.b_ih, "b_hh": a.b_hh, "h_tap": a.h_tap, "c_tap": a.c_tap})
-    call.point(_kept(spec, out) | {"h_n": h_n, "c_n": c_n})
+    call = _call(spec, n, a, out, native.FORWARD)
     if n.I <= NARROW:
         call.run(spec.op, native.FORWARD, dtype)
         return out
@@ -94,19 +92,22 @@ def backward(
     grad_h = _start(grads["h_n"], a.h_0)
     grad_c = _start(grads["c_n"], a.h_0) if lstm else None
     taps = {name: pool.lease((n.T, n.B, n.H), dtype) for name in ("h_tap", "c_tap") if name in wanted}
-    call = _call(spec, n, a, _panels(spec, native.BACKWARD, n, dtype))
-    call.point(_kept(spec, out))
-    call.point({"h_keep": a.h_keep, "c_keep": a.c_keep})
+    call = _call(spec, n, a, out, native.BACKWARD)
     call.h_keep_stride, call.c_keep_stride = _stride(a.h_keep), _stride(a.c_keep)
-    call.point({"grad_y": grads["y"], "grad_cells": grads["cells"], "grad_h": grad_h, "grad_c": grad_c})
     call.point({f"grad_{name}": tap for name, tap in taps.items()})
     steps = _part_steps(n, dtype)
-    width = n.slots * n.H
-    grad_gates = pool.lease((steps * n.B, _apart(width, dtype)), dtype)
-    call.point({"grad_gates": grad_gates})
-    call.grad_gates_row = grad_gates.stride(0)
-    weights = weight_sums(spec, n, a, out.y, wanted, call, steps)
-    dx = InputGradient(spec, n, a) if "x" in wanted else None
+    call.grad_gates_row = _apart(n.slots * n.H, dtype)
+    grad_gates = pool.lease((steps * n.B, call.grad_gates_row), dtype)
+    call.point(
+        {
+            "grad_y": grads["y"],
+            "grad_cells": grads["cells"],
+            "grad_h": grad_h,
+            "grad_c": grad_c,
+            "grad_gates": grad_gates,
+        }
+    )
+    products = products_over_steps(spec, n, a, out.y, wanted, call, steps)
     recompute = spec.low and n.slots == 4
     for begin, end in _parts(n, dtype, ascending=spec.reverse):
         if recompute:
@@ -115,19 +116,17 @@ def backward(
         call.begin, call.end = begin, end
         call.run(spec.op, native.BACKWARD, dtype)
         call.pack = 0
-        of_part = grad_gates[: (end - begin) * n.B, :width]
-        weights.add(begin, end, of_part)
-        if dx is not None:
-            dx.add(begin, end, of_part)
-    found = weights.result() | taps | {"h_0": grad_h}
-    if dx is not None:
-        found["x"] = dx.result
+        for product in products:
+            product.add(begin, end, grad_gates)
+    found = {"h_0": grad_h, **taps}
     if grad_c is not None:
         found["c_0"] = grad_c
+    for product in products:
+        found |= product.result()
     return {name: found[name] for name in wanted}
 
 
-def _call(spec: Spec, n: Sizes, a: Inputs, panels: Tensor) -> native.Call:
+def _call(spec: Spec, n: Sizes, a: Inputs, out: Outputs, direction: int) -> native.Call:
     call = native.Call(
         T=n.T,
         B=n.B,
@@ -139,17 +138,12 @@ def _call(spec: Spec, n: Sizes, a: Inputs, panels: Tensor) -> native.Call:
         threads=torch.get_num_threads(),
         pack=1,
     )
-    call.point({"panels": panels, "w_hh": a.w_hh, "h_0": a.h_0, "c_0": a.c_0, "lengths": a.lengths})
+    panels = pool.lease((native.panel_bytes(spec.op, direction, a.x.dtype, n.I, n.H),), torch.uint8)
+    given = a._asdict() | out._asdict() | {"panels": panels}
+    if n.slots == 1:
+        given["outputs"] = given.pop("saved")
+    call.point(given)
     return call
-
-
-def _kept(spec: Spec, out: Outputs) -> dict[str, Tensor | None]:
-    rest = "saved" if spec.op in ("lstm", "gru") else "outputs"
-    return {"y": out.y, "cells": out.cells, rest: out.saved}
-
-
-def _panels(spec: Spec, direction: int, n: Sizes, dtype: torch.dtype) -> Tensor:
-    return pool.lease((native.panel_bytes(spec.op, direction, dtype, n.I, n.H),), torch.uint8)
 
 
 def _start(grad: Tensor | None, like: Tensor) -> Tensor:
