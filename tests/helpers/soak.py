@@ -23,7 +23,7 @@ from helpers.problems import leaves, run
 
 WARM_UP = 50_000
 CASES = 600
-LONG_EVERY = 2_000  # one call in so many is large enough for the pool of buffers
+LONG_EVERY = 1_000  # one call in so many is large enough for the pool of buffers
 HELD = Path("/proc/self/statm")
 
 KINDS = {"backward": 0.21, "dropped": 0.02, "refused": 0.02, "stopped": 0.001}  # the others are forward alone
@@ -112,14 +112,15 @@ def call(draw, kind, op, a, frozen, keeps, lengths):
 
 
 def held():
-    """What the process holds: resident bytes, objects, and what of the pool is free and lent."""
+    """What the process holds: resident bytes of its own, objects, and what of the pool is free and lent."""
     gc.collect()
     free = {"buffers": len(pool._free), "idle": pool.idle_bytes}
     pool._free.clear()
     gc.collect()
-    pages = int(HELD.read_text().split()[1])
+    _, resident, shared, *_ = map(int, HELD.read_text().split())
     return free | {
-        "resident": pages * os.sysconf("SC_PAGE_SIZE"),
+        # Not the pages of files, which the system drops and reads again as it likes.
+        "resident": (resident - shared) * os.sysconf("SC_PAGE_SIZE"),
         "objects": len(gc.get_objects()),
         "lent": len(weakref.finalize._registry),
         "libraries": _shared_library.library.cache_info().currsize,
