@@ -73,3 +73,20 @@ def test_shapes_that_never_come_back_are_forgotten():
         a = leaves("lstm", T, 16, 1, 64, dtype=torch.float32)
         gradients(run("lstm", a), a)
     assert pool.idle_bytes <= 1 << 30
+
+
+@pytest.mark.skipif("native" not in BACKENDS, reason="needs the native kernels")
+@pytest.mark.parametrize("op", ["lstm", "gru", "rnn"])
+def test_a_training_step_leases_every_large_buffer(op, monkeypatch):
+    """What `new_empty` and `contiguous` take fresh from the system costs page faults at every step."""
+    leased, lease = [], pool.lease
+
+    def noted(shape, dtype):
+        leased.append(tuple(shape))
+        return lease(shape, dtype)
+
+    monkeypatch.setattr(pool, "lease", noted)
+    a = leaves(op, 100, 20, 5, 300, dtype=torch.float32)
+    run(op, a, backend="native")["y"].sum().backward()
+    assert leased.count((100, 20, 300)) == (3 if op == "lstm" else 2)  # y, its expanded gradient, and cells
+    assert (100, 20, 5) in leased  # the gradient of x

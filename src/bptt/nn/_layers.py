@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import PackedSequence
 
 from ..detach import Detach, Keeps
+from ._agreement import check_agreement
 from ._packing import Layout
 from ._paths import Key, PathMap, Taps, check_entries, check_keeps, check_taps
 
@@ -156,7 +157,7 @@ class Recurrent(nn.RNNBase):
         """Raise if the dimensions, the width or the dtype of the input are wrong."""
         dims = 3 if batch_sizes is None else 2
         fits = input.dim() == dims and input.shape[-1] == self.input_size
-        if not fits or input.dtype != self._weights(0, 0).w_ih.dtype:
+        if not fits or input.dtype != self.weight_ih_l0.dtype:
             super().check_input(input, batch_sizes)
 
     def _recur(self, part: Part) -> Run:
@@ -183,8 +184,8 @@ class Recurrent(nn.RNNBase):
         keys = self._keys
         weights = [self._weights(*key) for key in keys]
         for each in weights:
-            _check_agreement(data, "parameter", each)
-        _check_agreement(data, "hidden", given or ())
+            check_agreement(data, "parameter", each)
+        check_agreement(data, "hidden", given or ())
         x, lengths = layout.open(data, lengths)
         if x.shape[0] == 0:
             raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
@@ -278,32 +279,6 @@ class Recurrent(nn.RNNBase):
         T, B = x.shape[:2]
         check_taps(pairs, T, B, P=self.proj_size or self.hidden_size, H=self.hidden_size)
         return {key: Taps(*map(layout.open_columns, pair)) for key, pair in pairs.items()}
-
-
-def _check_agreement(data: Tensor, kind: str, tensors: Sequence[Tensor | None]) -> None:
-    """Refuse tensors elsewhere than the input, or of another dtype than autocast can mend."""
-    device, dtype = data.device, data.dtype
-    for tensor in tensors:
-        if tensor is None:
-            continue
-        if tensor.device != device:
-            raise RuntimeError(
-                f"Input and {kind} tensors are not at the same device, found input tensor at {device} "
-                f"and {kind} tensor at {tensor.device}"
-            )
-        if tensor.dtype != dtype and _computed_dtype(tensor) != _computed_dtype(data):
-            raise RuntimeError(
-                f"Input and {kind} tensors are not the same dtype, found input tensor with {dtype} "
-                f"and {kind} tensor with {tensor.dtype}"
-            )
-
-
-def _computed_dtype(tensor: Tensor) -> torch.dtype:
-    device, dtype = tensor.device.type, tensor.dtype
-    castable = dtype.is_floating_point and dtype != torch.float64
-    if castable and torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
-        return torch.get_autocast_dtype(device)
-    return dtype
 
 
 def _side_by_side(directions: Sequence[Tensor]) -> Tensor:

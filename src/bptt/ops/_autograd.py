@@ -12,6 +12,7 @@ from torch._C._functorch import is_legacy_batchedtensor
 from torch.autograd import Function
 
 from . import _reference
+from ._pool import pool
 from ._problem import DIFFERENTIABLE, Inputs, Outputs, Spec
 from ._raw import backward, forward
 
@@ -94,10 +95,10 @@ class Gradient(_Function):
     @staticmethod
     def forward(spec: Spec, wanted: tuple[str, ...], *tensors: Tensor | None) -> tuple[Tensor, ...]:
         grads, inputs, out = _split(tensors)
-        dense = (None if grad is None else grad.contiguous() for grad in grads)
+        dense = [None if grad is None else pool.dense(grad) for grad in grads]
         named = dict(zip(Outputs._fields, dense, strict=False))
         found = backward(spec, inputs, out, named, frozenset(wanted))
-        return tuple(found[name] for name in wanted)
+        return tuple([found[name] for name in wanted])
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:  # noqa: ARG004

@@ -73,7 +73,7 @@ def check_keep(name: str, keep: Tensor, T: int, B: int) -> None:
     if keep.requires_grad:
         raise ValueError(f"{name} must not require a gradient: it scales gradients, got requires_grad=True")
     if has_values(keep) and keep.numel():
-        least, most = keep.aminmax()
+        least, most = (extreme.item() for extreme in keep.aminmax())
         if not (least >= 0 and most <= 1):
             raise ValueError(f"{name} must be in [0, 1], got values from {least:g} to {most:g}")
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ._problem import DIFFERENTIABLE, Inputs, Outputs, Spec
+from ._problem import DIFFERENTIABLE, Inputs, Outputs, Spec, sizes
 from ._raw import backward, forward, kept_shapes
 
 _GRADS = 4  # of y, h_n, c_n and cells
@@ -51,7 +51,8 @@ def _forward(
 def _(
     op: str, reverse: bool, low: bool, keep: bool, cells: bool, *inputs: Any
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    shapes = kept_shapes(Spec(op, reverse, low), Inputs(*inputs), keep=keep, cells=cells)
+    spec, a = Spec(op, reverse, low), Inputs(*inputs)
+    shapes = kept_shapes(spec, sizes(spec, a), a, keep=keep, cells=cells)
     x = inputs[0]
     y, h_n, c_n, every_cell, saved = (x.new_empty((0,) if shape is None else shape) for shape in shapes)
     return y, h_n, c_n, every_cell, saved

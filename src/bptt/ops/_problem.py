@@ -55,7 +55,9 @@ class Sizes(NamedTuple):
     slots: int  # and in the gradient of the gates
 
 
+_GATES_AND_SLOTS = {"lstm": (4, 4), "gru": (3, 4), "rnn_tanh": (1, 1), "rnn_relu": (1, 1)}
+
+
 def sizes(spec: Spec, a: Inputs) -> Sizes:
-    gates, slots = {"lstm": (4, 4), "gru": (3, 4)}.get(spec.op, (1, 1))
     T, B, I = a.x.shape
-    return Sizes(T, B, I, a.w_hh.shape[1], gates, slots)
+    return Sizes(T, B, I, a.w_hh.shape[1], *_GATES_AND_SLOTS[spec.op])

@@ -30,18 +30,17 @@ class Shapes(NamedTuple):
     saved: tuple[int, ...] | None
 
 
-def kept_shapes(spec: Spec, a: Inputs, *, keep: bool, cells: bool) -> Shapes:
+def kept_shapes(spec: Spec, n: Sizes, a: Inputs, *, keep: bool, cells: bool) -> Shapes:
     """What `forward` gives."""
-    T, B, _, H, _, slots = sizes(spec, a)
-    lstm = spec.op == "lstm"
+    every_h, last = (n.T, n.B, n.H), (n.B, n.H)
     saved = None
-    if keep and slots == 4 and not spec.low:
-        saved = (T, B, 4 * H)
-    if keep and slots == 1 and a.h_tap is not None:
-        saved = (T, B, H)
-    return Shapes(
-        (T, B, H), (B, H), (B, H) if lstm else None, (T, B, H) if lstm and (keep or cells) else None, saved
-    )
+    if keep and n.slots == 4 and not spec.low:
+        saved = (n.T, n.B, 4 * n.H)
+    if keep and n.slots == 1 and a.h_tap is not None:
+        saved = every_h
+    if spec.op != "lstm":
+        return Shapes(every_h, last, None, None, saved)
+    return Shapes(every_h, last, last, every_h if keep or cells else None, saved)
 
 
 def forward(spec: Spec, a: Inputs, *, keep: bool, cells: bool) -> Outputs:
@@ -54,9 +53,10 @@ def forward(spec: Spec, a: Inputs, *, keep: bool, cells: bool) -> Outputs:
     """
     n = sizes(spec, a)
     dtype = a.x.dtype
-    shapes = kept_shapes(spec, a, keep=keep, cells=cells)
+    shapes = kept_shapes(spec, n, a, keep=keep, cells=cells)
     out = Outputs(
-        a.x.new_empty(shapes.y),
+        # Without a backward pass the caller may want to resize it, which what is leased cannot be.
+        pool.lease(shapes.y, dtype) if keep else a.x.new_empty(shapes.y),
         a.x.new_empty(shapes.h_n),
         None if a.c_0 is None else a.c_0.clone(),
         None if shapes.cells is None else pool.lease(shapes.cells, dtype),
