@@ -10,7 +10,7 @@ import time
 import pytest
 from helpers.experiments import FAILING
 
-from bptt import train
+from bptt import ops, train
 from bptt.cli import main
 
 
@@ -85,6 +85,17 @@ def test_a_run_that_diverges_ends_with_status_0_and_is_named(capsys, tmp_path):
     assert f"wild, seed 0 ended at step {step}, in epoch 1, with a non-finite " in output.out
     assert f"; see {run / 'done.json'}" in output.out
     assert "ended: 2 of 2 runs, in " in output.out
+
+
+def test_what_computed_the_recurrences_is_said(capsys, tmp_path):
+    reference = ["--set", "train.backend=reference", "--out", str(tmp_path / "reference")]
+    one = ["run", "copying", "--profile", "smoke", "--arms", "vanilla", "--seeds", "0"]
+    assert main([*one, "--out", str(tmp_path)]) == 0
+    isa = ops.instruction_set()
+    fastest = "reference" if isa is None else f"the native kernels ({isa})"
+    assert f"recurrences computed by {fastest}\n" in capsys.readouterr().out
+    assert main([*one, *reference]) == 0
+    assert "recurrences computed by reference\n" in capsys.readouterr().out
 
 
 def test_ctrl_c_says_how_to_resume(capsys, tmp_path):

@@ -92,6 +92,21 @@ def test_taking_the_fingerprint_touches_no_random_stream():
 
 
 @pytest.mark.parametrize(
+    ("backend", "device", "words"),
+    [
+        ("auto: native, reference", "cpu", "the native kernels (avx2)"),
+        ("auto: native, reference", "NVIDIA H200", "reference"),
+        ("auto: reference", "cpu", "reference"),
+        ("native", "cpu", "the native kernels (avx2)"),
+        ("reference", "cpu", "reference"),
+    ],
+)
+def test_a_run_says_in_words_what_computed_its_recurrences(backend, device, words):
+    recorded = {"backend": backend, "device": device, "instruction_set": "avx2"}
+    assert train.served_by(recorded) == words
+
+
+@pytest.mark.parametrize(
     ("name", "recorded"),
     [
         *[(name, True) for name in ("MKL_CBWR", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "OMP_DYNAMIC")],

@@ -67,6 +67,8 @@ def _undisturbed(wanted: bool) -> Iterator[None]:
 def _tell(result: experiments.Result, again: list[str]) -> int:
     ended = [event.outcome for event in result.events.values() if event.outcome is not None]
     print(f"\nended: {len(ended)} of {len(result.events)} runs, in {result.folder}")
+    if backends := _backends(result):
+        print(f"recurrences computed by {' and '.join(backends)}")
     for event in result.events.values():
         if event.outcome is not None and event.outcome.non_finite is not None:
             print(_diverged(event, event.outcome))
@@ -80,6 +82,12 @@ def _tell(result: experiments.Result, again: list[str]) -> int:
         return 1
     print(f"table, page and figures:  {shlex.join(['bptt', 'report', str(result.folder)])}")
     return 0
+
+
+def _backends(result: experiments.Result) -> list[str]:
+    ended = (event.folder for event in result.events.values() if event.outcome is not None)
+    specs = (train.read_spec(run) for run in ended if (run / "spec.json").exists())
+    return sorted({train.served_by(spec["environment"]) for spec in specs})
 
 
 def _stop(result: experiments.Result) -> str:

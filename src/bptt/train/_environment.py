@@ -60,6 +60,18 @@ def environment(config: Config, device: torch.device | str = "cpu") -> Environme
         }
 
 
+def served_by(environment: Mapping[str, str]) -> str:
+    """What computed the recurrences of a run, in words: `"the native kernels (avx2)"`.
+
+    Args:
+        environment: of the run, as `environment` gives it and spec.json keeps it.
+    """
+    backend = environment["backend"].removeprefix("auto: ").split(", ")
+    if environment["device"] != "cpu":
+        backend = [name for name in backend if name != "native"]
+    return f"the native kernels ({environment['instruction_set']})" if backend[0] == "native" else backend[0]
+
+
 @contextmanager
 def as_configured(config: Config) -> Iterator[None]:
     """Inside, torch computes with the config's number of threads, and the ops on its backend."""
