@@ -93,7 +93,7 @@ class _OfInput:
     def __init__(self, spec: Spec, n: Sizes, a: Inputs) -> None:
         self._n = n
         self._w_ih = torch.cat([a.w_ih[2 * n.H :], a.w_ih[: 2 * n.H]]) if spec.op == "gru" else a.w_ih
-        self._x = pool.lease(a.x.shape, a.x.dtype)
+        self._x = a.x.new_empty(a.x.shape)
 
     def add(self, begin: int, end: int, g: Tensor) -> None:
         g = _rows(self._n, begin, end, g)

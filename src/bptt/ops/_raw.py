@@ -16,6 +16,7 @@ from ._pool import pool
 from ._problem import NARROW, Inputs, Outputs, Sizes, Spec, sizes
 from ._products import gates_again, products_over_steps, project, states_before
 
+_POINTERS = (*Inputs._fields, *Outputs._fields, "panels")
 _LINE = 64  # bytes of the cache that are loaded together
 _PART = 2 << 20  # bytes of gate gradients in work at once: they stay in the last-level cache
 
@@ -55,8 +56,7 @@ def forward(spec: Spec, a: Inputs, *, keep: bool, cells: bool) -> Outputs:
     dtype = a.x.dtype
     shapes = kept_shapes(spec, n, a, keep=keep, cells=cells)
     out = Outputs(
-        # Without a backward pass the caller may want to resize it, which what is leased cannot be.
-        pool.lease(shapes.y, dtype) if keep else a.x.new_empty(shapes.y),
+        a.x.new_empty(shapes.y),  # the caller's: it may be resized, shared or kept, which ends a lease
         a.x.new_empty(shapes.h_n),
         None if a.c_0 is None else a.c_0.clone(),
         None if shapes.cells is None else pool.lease(shapes.cells, dtype),
@@ -139,7 +139,7 @@ def _call(spec: Spec, n: Sizes, a: Inputs, out: Outputs, direction: int) -> nati
         pack=1,
     )
     panels = pool.lease((native.panel_bytes(spec.op, direction, a.x.dtype, n.I, n.H),), torch.uint8)
-    given = a._asdict() | out._asdict() | {"panels": panels}
+    given = dict(zip(_POINTERS, (*a, *out, panels), strict=True))
     if n.slots == 1:
         given["outputs"] = given.pop("saved")
     call.point(given)
