@@ -35,7 +35,9 @@ struct Gru {
     lay_out_biases(c, bias.get());
     for (int64_t s = 0; s < walk.steps(); s++) {
       const int64_t count =
-          walk.enter(walk.time(s, false), [&](int64_t place) { walk.clear(c.y, place, H); });
+          walk.enter(walk.time(s, false), [&](int64_t place) {
+            if (!c.again) walk.clear(c.y, place, H);
+          });
       for (int64_t i = 0; i < count; i++) h_rows[i] = walk.before(i, c.y, c.h_0);
       for (Turn turn(s, count, units); turn.next();) {
         S *z = sums.get();
@@ -123,11 +125,12 @@ struct Gru {
     const int64_t H = c.H, unit = u * L, place = walk.place(i) * H + unit;
     const int width = lanes_at<V>(H, u);
     const V candidate = tanh(sum);
+    if (c.saved) put(walk.at(c.saved, walk.place(i) * 4 * H + unit + 2 * H), candidate, width);
+    if (c.again) return;
     V h = fma(update, take<V>(before, width), (V::set(1) - update) * candidate);
     if (c.h_tap) h = h + take<V>(walk.at(c.h_tap, place), width);
     put(walk.at(c.y, place), h, width);
     if (walk.last(i)) put(walk.at(c.h_n, walk.row(i) * H + unit), h, width);
-    if (c.saved) put(walk.at(c.saved, walk.place(i) * 4 * H + unit + 2 * H), candidate, width);
   }
 
   static BPTT_INLINE void slopes(Walk<S> &walk, int64_t i) {

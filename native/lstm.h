@@ -35,6 +35,7 @@ struct Lstm {
     add_biases(c, bias.get());
     for (int64_t s = 0; s < walk.steps(); s++) {
       const int64_t count = walk.enter(walk.time(s, false), [&](int64_t place) {
+        if (c.again) return;
         walk.clear(c.y, place, H);
         walk.clear(c.cells, place, H);
       });
@@ -48,6 +49,7 @@ struct Lstm {
         for (int64_t u = turn.begin; u < turn.end; u++)
           for (int64_t i = 0; i < count; i++, z += 4 * L)
             update_cell(walk, i, u, z, &bias[u * 4 * L], x_panels + u * c.I * 4 * L);
+        if (c.again) continue;
         z = sums.get();
         for (int64_t u = turn.begin; u < turn.end; u++)
           for (int64_t i = 0; i < count; i++, z += 4 * L) emit(walk, i, u, V::load(z), V::load(z + L));
@@ -110,13 +112,6 @@ struct Lstm {
       add_inputs(z, walk.at(c.x, walk.place(i) * c.I), x_panel, c.I);
     }
     const V in = sigmoid(z[0]), forget = sigmoid(z[1]), candidate = tanh(z[2]), out = sigmoid(z[3]);
-    S *state = walk.at(c.c_n, walk.row(i) * H + unit);
-    V cell = fma(forget, take<V>(state, width), in * candidate);
-    if (c.c_tap) cell = cell + take<V>(walk.at(c.c_tap, place), width);
-    cell.store(sums);
-    out.store(sums + L);
-    put(state, cell, width);
-    if (c.cells) put(walk.at(c.cells, place), cell, width);
     if (c.saved) {
       S *saved = walk.at(c.saved, walk.place(i) * 4 * H + unit);
       put(saved, in, width);
@@ -124,6 +119,14 @@ struct Lstm {
       put(saved + 2 * H, candidate, width);
       put(saved + 3 * H, out, width);
     }
+    if (c.again) return;
+    S *state = walk.at(c.c_n, walk.row(i) * H + unit);
+    V cell = fma(forget, take<V>(state, width), in * candidate);
+    if (c.c_tap) cell = cell + take<V>(walk.at(c.c_tap, place), width);
+    cell.store(sums);
+    out.store(sums + L);
+    put(state, cell, width);
+    if (c.cells) put(walk.at(c.cells, place), cell, width);
   }
 
   static BPTT_INLINE void emit(Walk<S> &walk, int64_t i, int64_t u, V cell, V out) {

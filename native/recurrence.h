@@ -25,6 +25,7 @@ struct bptt_call {
   int64_t threads;
   int64_t pack;            // fill `panels` from the weights first
   int64_t projected;       // the input part is already in `projection`; x and w_ih are not read
+  int64_t again;           // forward: y (and with it every state) is known; nothing but `saved` is written
   const int64_t *lengths;  // (B,)
 
   const void *x;                           // (T, B, I)

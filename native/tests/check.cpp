@@ -96,6 +96,7 @@ void check(const Problem &p, Random &random) {
   How how;
   how.projected = random.coin();
   how.sums = random.coin();
+  how.again = random.coin();
   for (const std::string &isa : isas()) {
     use(isa);
     check_isa<float>(isa, p, wanted, how, random);

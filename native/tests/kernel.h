@@ -10,6 +10,7 @@ struct How {
   bool projected = false;
   bool train = true;  // save, and go back
   bool sums = true;   // of the gradients of the weights
+  bool again = false;  // lose what was saved, and have it computed again
 };
 
 constexpr double sums_from = 0.25;  // sums are added to what is there
@@ -81,6 +82,11 @@ Answer kernel(const Problem &p, const How &how) {
     call.projection = pointer(projection), call.projection_row = row;
     if (bptt_run(p.op, BPTT_FORWARD, dtype, &call) != 0) return {};
     call.pack = 0;
+    if (!how.again || saved.empty()) continue;
+    std::fill(&saved[call.begin * B * SH], &saved[0] + call.end * B * SH, S(unwritten));
+    call.again = 1;
+    if (bptt_run(p.op, BPTT_FORWARD, dtype, &call) != 0) return {};
+    call.again = 0;
   }
   const auto back = [](const std::vector<S> &v) { return Numbers(v.begin(), v.end()); };
   Answer answer;

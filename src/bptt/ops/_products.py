@@ -75,7 +75,7 @@ class _ByTorch:
         if self._spec.op == "gru":
             of_input, of_state = g[:, : 3 * H], g[:, H:]
         if self._w_hh is not None:
-            before = states_before(self._spec, self._n, self._a, self._y, begin, end)
+            before = _states_before(self._spec, self._n, self._a, self._y, begin, end)
             self._w_hh.addmm_(of_state.t(), before)
         if self._w_ih is not None:
             self._w_ih[: of_input.shape[1]].addmm_(of_input.t(), self._x[begin:end].reshape(len(g), -1))
@@ -120,7 +120,7 @@ def _of_input_and_biases(spec: Spec, H: int, w_ih: Tensor | None, bias: Tensor |
     return found
 
 
-def states_before(spec: Spec, n: Sizes, a: Inputs, y: Tensor, begin: int, end: int) -> Tensor:
+def _states_before(spec: Spec, n: Sizes, a: Inputs, y: Tensor, begin: int, end: int) -> Tensor:
     """The h that each of these steps began with, `(steps · B, H)`."""
     if spec.reverse:
         before = y[begin + 1 : end + 1] if end < n.T else torch.cat([y[begin + 1 :], a.h_0[None]])
@@ -141,24 +141,3 @@ def project(x: Tensor, w_ih: Tensor, b_ih: Tensor | None) -> Tensor:
     flat = x.reshape(-1, x.shape[-1])
     out = pool.lease((len(flat), len(w_ih)), x.dtype)
     return torch.mm(flat, w_ih.t(), out=out) if b_ih is None else torch.addmm(b_ih, flat, w_ih.t(), out=out)
-
-
-def gates_again(spec: Spec, n: Sizes, a: Inputs, before: Tensor, begin: int, end: int) -> Tensor:
-    """What `forward` would have saved of some steps, `(steps · B, 4H)`."""
-    H = n.H
-    from_x = project(a.x[begin:end], a.w_ih, a.b_ih)
-    if spec.op == "lstm":
-        gates = from_x.addmm_(before, a.w_hh.t())
-        if a.b_hh is not None:
-            gates.add_(a.b_hh)
-        gates[:, : 2 * H].sigmoid_()
-        gates[:, 2 * H : 3 * H].tanh_()
-        gates[:, 3 * H :].sigmoid_()
-        return gates
-    gates = pool.lease((len(before), 4 * H), a.x.dtype)
-    from_h = project(before, a.w_hh, a.b_hh)
-    torch.add(from_x[:, : 2 * H], from_h[:, : 2 * H], out=gates[:, : 2 * H]).sigmoid_()
-    gates[:, 3 * H :] = from_h[:, 2 * H :]
-    candidate = torch.mul(gates[:, :H], gates[:, 3 * H :], out=gates[:, 2 * H : 3 * H])
-    candidate.add_(from_x[:, 2 * H :]).tanh_()
-    return gates

@@ -14,7 +14,7 @@ from torch import Tensor
 from . import _shared_library as native
 from ._pool import pool
 from ._problem import NARROW, Inputs, Outputs, Sizes, Spec, sizes
-from ._products import gates_again, products_over_steps, project, states_before
+from ._products import products_over_steps, project
 
 _POINTERS = (*Inputs._fields, *Outputs._fields, "panels")
 _LINE = 64  # bytes of the cache that are loaded together
@@ -63,16 +63,9 @@ def forward(spec: Spec, a: Inputs, *, keep: bool, cells: bool) -> Outputs:
         None if shapes.saved is None else pool.lease(shapes.saved, dtype),
     )
     call = _call(spec, n, a, out, native.FORWARD)
-    if n.I <= NARROW:
-        call.run(spec.op, native.FORWARD, dtype)
-        return out
-    call.projected = 1
-    for begin, end in _parts(n, dtype, ascending=not spec.reverse):
-        projection = project(a.x[begin:end], a.w_ih, a.b_ih)
-        call.begin, call.end = begin, end
-        call.projection, call.projection_row = projection.data_ptr(), n.gates * n.H
-        call.run(spec.op, native.FORWARD, dtype)
-        call.pack = 0
+    whole = [(0, n.T)]
+    for begin, end in whole if n.I <= NARROW else _parts(n, dtype, ascending=not spec.reverse):
+        _run_forward(call, spec, n, a, begin, end)
     return out
 
 
@@ -108,11 +101,10 @@ def backward(
         }
     )
     products = products_over_steps(spec, n, a, out.y, wanted, call, steps)
-    recompute = spec.low and n.slots == 4
+    gates = _GatesAgain(spec, n, a, out, steps) if spec.low and n.slots == 4 else None
     for begin, end in _parts(n, dtype, ascending=spec.reverse):
-        if recompute:
-            saved = gates_again(spec, n, a, states_before(spec, n, a, out.y, begin, end), begin, end)
-            call.saved = saved.data_ptr() - begin * n.B * 4 * n.H * dtype.itemsize
+        if gates is not None:
+            call.saved = gates.compute(begin, end)
         call.begin, call.end = begin, end
         call.run(spec.op, native.BACKWARD, dtype)
         call.pack = 0
@@ -124,6 +116,32 @@ def backward(
     for product in products:
         found |= product.result()
     return {name: found[name] for name in wanted}
+
+
+class _GatesAgain:
+    """What `forward` would have saved, a part of the steps at a time."""
+
+    def __init__(self, spec: Spec, n: Sizes, a: Inputs, out: Outputs, steps: int) -> None:
+        self._problem = spec, n, a
+        self._call = _call(spec, n, a, out, native.FORWARD)
+        self._call.again = 1
+        self._gates = pool.lease((steps, n.B, 4 * n.H), a.x.dtype)
+
+    def compute(self, begin: int, end: int) -> int:
+        """Fill in these steps; the address at which step 0 would lie."""
+        before = begin * self._gates.stride(0) * self._gates.itemsize
+        self._call.saved = address = self._gates.data_ptr() - before
+        _run_forward(self._call, *self._problem, begin, end)
+        return address
+
+
+def _run_forward(call: native.Call, spec: Spec, n: Sizes, a: Inputs, begin: int, end: int) -> None:
+    call.begin, call.end = begin, end
+    if n.I > NARROW:
+        projection = project(a.x[begin:end], a.w_ih, a.b_ih)
+        call.projected, call.projection, call.projection_row = 1, projection.data_ptr(), n.gates * n.H
+    call.run(spec.op, native.FORWARD, a.x.dtype)
+    call.pack = 0
 
 
 def _call(spec: Spec, n: Sizes, a: Inputs, out: Outputs, direction: int) -> native.Call:

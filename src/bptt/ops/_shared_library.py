@@ -17,7 +17,7 @@ OPS = ("lstm", "gru", "rnn_tanh", "rnn_relu")
 DTYPES = (torch.float32, torch.float64)
 FORWARD, BACKWARD = 0, 1
 
-_NUMBERS = ("T", "B", "I", "H", "begin", "end", "reverse", "threads", "pack", "projected")
+_NUMBERS = ("T", "B", "I", "H", "begin", "end", "reverse", "threads", "pack", "projected", "again")
 _READ = ("lengths", "x", "w_ih", "w_hh", "b_ih", "b_hh", "h_0", "c_0", "h_tap", "c_tap", "h_keep", "c_keep")
 _KEPT = ("saved", "cells", "outputs", "y", "h_n", "c_n")
 _GRADS = ("grad_y", "grad_cells", "grad_h", "grad_c", "grad_gates")
