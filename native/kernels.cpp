@@ -32,13 +32,22 @@ constexpr Kernel kernel() {
   };
 }
 
+template <class V, class F>
+void each_vector(int64_t n, const void *x, void *result, F function) {
+  const auto *from = static_cast<const typename V::Scalar *>(x);
+  auto *to = static_cast<typename V::Scalar *>(result);
+  int64_t i = 0;
+  for (; i + V::lanes <= n; i += V::lanes) function(V::load(from + i)).store(to + i);
+  const int rest = static_cast<int>(n - i);
+  if (rest > 0) function(V::load(from + i, rest)).store(to + i, rest);
+}
+
 template <class V>
 void activation(int which, int64_t n, const void *x, void *result) {
-  for (int64_t i = 0; i < n; i += V::lanes) {
-    const int width = static_cast<int>(n - i < V::lanes ? n - i : V::lanes);
-    const V in = take<V>(static_cast<const typename V::Scalar *>(x) + i, width);
-    put(static_cast<typename V::Scalar *>(result) + i, which == 0 ? sigmoid(in) : tanh(in), width);
-  }
+  if (which == 0)
+    each_vector<V>(n, x, result, [](V v) { return sigmoid(v); });
+  else
+    each_vector<V>(n, x, result, [](V v) { return tanh(v); });
 }
 
 }  // namespace
