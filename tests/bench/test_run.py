@@ -7,6 +7,7 @@ import torch
 
 from bptt import bench
 from bptt.bench import LoadedError, RecordError, Request
+from bptt.bench._floor import Machine
 from bptt.bench._request import available_cores
 
 TINY = "12,3,2,5"
@@ -47,7 +48,7 @@ def test_the_record_names_machine_versions_and_command(idle):
     assert {"cpu_model", "instruction_set", "cores", "bptt", "native_library"} <= set(document["machine"])
     assert document["commands"] == ["bptt bench"]
     assert document["load"] == {"average": 0.0, "other_processes": 0.0}
-    assert document["at_best"] == {"1": {"peak": 1e11, "activation": 0.355e-9}}
+    assert document["rows"][0]["at_best"] == {"peak": 1e11, "activation": 0.355e-9}
 
 
 @pytest.mark.parametrize(
@@ -67,6 +68,13 @@ def test_every_kind_of_row_is_measured(idle, options):
     assert len(rows) == len(options.get("rivals", "x"))
     plain_train = options.get("mode", "train") == "train" and "layers" not in options and "p" not in options
     assert all((row["floor_share"] is not None) == plain_train for row in rows)
+
+
+def test_the_machine_is_measured_before_and_after_and_counts_at_its_best(idle, monkeypatch):
+    speeds = iter([Machine(1e11, 0.5e-9), Machine(2e11, 0.7e-9)])
+    monkeypatch.setattr("bptt.bench._run.at_best", lambda _: next(speeds))
+    (row,) = run(idle)["rows"]
+    assert row["at_best"] == {"peak": 2e11, "activation": 0.5e-9}
 
 
 def test_low_memory_keeps_less(idle):

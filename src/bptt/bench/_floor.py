@@ -31,6 +31,18 @@ def at_best(threads: int) -> Machine | None:
         return None
 
 
+def better(one: Machine | None, other: Machine | None) -> Machine | None:
+    """The best of two measurements."""
+    if one is None or other is None:
+        return one or other
+    return Machine(max(one.peak, other.peak), min(one.activation, other.activation))
+
+
+def has_floor(case: Case) -> bool:
+    """Whether `floor` tells anything of a case."""
+    return case.plain and case.mode == "train" and case.p == 0
+
+
 def floor(case: Case, machine: Machine) -> float | None:
     """The seconds of a forward and a backward pass that nothing can go below.
 
@@ -42,7 +54,7 @@ def floor(case: Case, machine: Machine) -> float | None:
     Returns:
         The floor, or None for anything but one layer in one direction, forward and backward, at p = 0.
     """
-    if not case.plain or case.mode != "train" or case.p > 0:
+    if not has_floor(case):
         return None
     T, B, I, H = case.shape.T, case.shape.B, case.shape.I, case.shape.H
     inputs = 3 if case.needs_input_gradient else 2

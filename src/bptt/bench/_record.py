@@ -45,7 +45,6 @@ def begin(command: str, path: Path | None, *, keep_forced: bool) -> Document:
         "commands": [command],
         "machine": here,
         "load": {},
-        "at_best": {},
         "rows": [],
     }
     if path is None or not path.exists():
