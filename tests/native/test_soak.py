@@ -17,7 +17,9 @@ pytestmark = [
 ]
 
 POOL = 16 << 20
-LEAK = 4 << 20  # bytes more than after 50,000 calls: four for each of a million
+# Bytes more than after 50,000 calls. The smallest piece of malloc's, 32 bytes, lost at every call would be
+# 30 MB; in two runs of a million calls the heap has grown by 1.8 and by 4.8 MB.
+LEAK = 12 << 20
 
 
 def soak(calls, *flags):
