@@ -42,7 +42,7 @@ struct Gru {
       for (Turn turn(s, count, units); turn.next();) {
         S *z = sums.get();
         for (int64_t u = turn.begin; u < turn.end; u++, z += count * 3 * L)
-          product<V, 3>(count, h_rows.get(), panels + u * H * 3 * L, H, z, false);
+          product<V, 3>(count, h_rows.get(), panels + u * H * 3 * L, H, z);
         // In two loops, as those of the LSTM.
         z = sums.get();
         for (int64_t u = turn.begin; u < turn.end; u++)

@@ -43,7 +43,7 @@ struct Lstm {
       for (Turn turn(s, count, units); turn.next();) {
         S *z = sums.get();
         for (int64_t u = turn.begin; u < turn.end; u++, z += count * 4 * L)
-          product<V, 4>(count, h_rows.get(), panels + u * H * 4 * L, H, z, false);
+          product<V, 4>(count, h_rows.get(), panels + u * H * 4 * L, H, z);
         // In two loops, since the latency of one tanh after the other is longer than what the CPU looks ahead.
         z = sums.get();
         for (int64_t u = turn.begin; u < turn.end; u++)

@@ -107,10 +107,10 @@ inline void one_more(const typename V::Scalar *const *rows, const typename V::Sc
   }
 }
 
-// out[count][N][lanes] = rows[count][K] × panel, or is increased by it.
+// out[count][N][lanes] = rows[count][K] × panel.
 template <class V, int N>
 void product(int64_t count, const typename V::Scalar **rows, const typename V::Scalar *panel, int64_t K,
-             typename V::Scalar *out, bool add) {
+             typename V::Scalar *out) {
   using S = typename V::Scalar;
   constexpr int R = rows_at_once<V, N>();
   for (int64_t k = 0; k < K; k += depth<V, N>()) {
@@ -119,16 +119,16 @@ void product(int64_t count, const typename V::Scalar **rows, const typename V::S
     int64_t here;
     for (int64_t first = 0; first < count; first += here) {
       const int64_t left = count - first;
-      const S *from[R + 1];
+      const S *from[R + 1] = {};
       here = left <= R + 1 ? left : R;
       for (int64_t r = 0; r < here; r++) from[r] = rows[first + r] + k;
       S *to = out + first * N * V::lanes;
       if (here == R)
-        tile<V, N, R>(from, at, part, to, add || k > 0);
+        tile<V, N, R>(from, at, part, to, k > 0);
       else if (here == R + 1)
-        one_more<V, N>(from, at, part, to, add || k > 0);
+        one_more<V, N>(from, at, part, to, k > 0);
       else
-        rest<V, N>(here, from, at, part, to, add || k > 0);
+        rest<V, N>(here, from, at, part, to, k > 0);
     }
   }
 }
@@ -194,14 +194,14 @@ void pack_strip(const typename V::Scalar *w, int64_t H, int64_t K, int64_t row, 
 // The product with strip s of a packed (K, H) matrix.
 template <class V>
 inline void strip_product(int64_t H, int64_t s, int64_t count, const typename V::Scalar **rows,
-                          const typename V::Scalar *panels, int64_t K, typename V::Scalar *out, bool add) {
+                          const typename V::Scalar *panels, int64_t K, typename V::Scalar *out) {
   const Strip at = strip<V>(H, s);
   panels += K * at.first * V::lanes;
   switch (at.vectors) {
-    case 1: return product<V, 1>(count, rows, panels, K, out, add);
-    case 2: return product<V, 2>(count, rows, panels, K, out, add);
-    case 3: return product<V, 3>(count, rows, panels, K, out, add);
-    default: return product<V, 4>(count, rows, panels, K, out, add);
+    case 1: return product<V, 1>(count, rows, panels, K, out);
+    case 2: return product<V, 2>(count, rows, panels, K, out);
+    case 3: return product<V, 3>(count, rows, panels, K, out);
+    default: return product<V, 4>(count, rows, panels, K, out);
   }
 }
 

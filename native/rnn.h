@@ -52,7 +52,7 @@ struct Rnn {
       for (int64_t i = 0; i < count; i++) h_rows[i] = walk.before(i, c.y, c.h_0);
       for (int64_t s = 0; s < strips<V>(H); s++) {
         const Strip at = strip<V>(H, s);
-        strip_product<V>(H, s, count, h_rows.get(), panels, H, sums.get(), false);
+        strip_product<V>(H, s, count, h_rows.get(), panels, H, sums.get());
         const S *x_panel = x_panels + c.I * at.first * L;
         for (int64_t i = 0; i < count; i++)
           for (int64_t v = 0; v < at.vectors; v++)

@@ -185,7 +185,7 @@ class BackwardProduct {
     const S *panels = static_cast<const S *>(call_.panels);
     if (count_ == 0) return;
     for (int64_t s = 0; s < strips<V>(call_.H); s++) {
-      strip_product<V>(call_.H, s, count_, rows_.get(), panels, K, sums_.get(), false);
+      strip_product<V>(call_.H, s, count_, rows_.get(), panels, K, sums_.get());
       const Strip at = strip<V>(call_.H, s);
       for (int64_t i = 0; i < count_; i++)
         for (int64_t v = 0; v < at.vectors; v++) {

@@ -44,9 +44,9 @@ def has_floor(case: Case) -> bool:
 
 
 def floor(case: Case, machine: Machine) -> float | None:
-    """The seconds of a forward and a backward pass that nothing can go below.
+    """The seconds of a forward and a backward pass with all products at the peak.
 
-    All products at the peak, and all activations as fast as from the nearest cache:
+    The rest of a cell is that of a probe, in proportion to a tanh here, and no bound:
 
     F / peak + T·B·H·e / threads, where F = G·2·T·B·H·(3H + 2I), or 3I if the input needs a gradient; G = 4
     gates for an LSTM, 3 for a GRU, 1 for an RNN; and e in proportion to a tanh.
