@@ -2,7 +2,6 @@
 #pragma once
 
 #include "activations.h"
-#include "sums.h"
 #include "walk.h"
 
 namespace bptt::BPTT_ISA {
@@ -12,24 +11,32 @@ struct Gru {
   using S = typename V::Scalar;
   static constexpr int64_t L = V::lanes;
 
-  static int64_t forward_panels(int64_t I, int64_t H) { return (H + I) * vectors<V>(H) * 3 * L; }
-  static int64_t backward_panels(int64_t, int64_t H) { return BackwardProduct<V>::panels(H, 3 * H); }
+  static constexpr int gates = 3, slots = 4, first_slot_of_state = 1;
 
-  static void pack_forward(const bptt_call &c, Team team) {
-    S *panels = static_cast<S *>(c.panels);
+  static void pack(const Plan<S> &c, Team team) {
     for (int64_t u = team.id; u < vectors<V>(c.H); u += team.size) {
-      pack_gates<V, 3>(static_cast<const S *>(c.w_hh), c.H, c.H, u, panels);
-      if (!c.projected)
-        pack_gates<V, 3>(static_cast<const S *>(c.w_ih), c.H, c.I, u, panels + forward_panels(0, c.H));
+      pack_gates<V, 3>(static_cast<const S *>(c.w_hh), c.H, c.H, u, c.panels);
+      pack_gates<V, 3>(static_cast<const S *>(c.w_ih), c.H, c.I, u, c.input_panels);
     }
   }
 
-  static void pack_backward(const bptt_call &c, Team team) { BackwardProduct<V>::pack(c, 3 * c.H, team); }
+  static void project(const Plan<S> &c, Team team) {
+    InputRows<S> x(c, team);
+    Walk<S> walk(c, team);
+    const int64_t units = vectors<V>(c.H);
+    S *out = walk.projection(3 * units * L);
+    walk.share(units, [&](int64_t first, int64_t stop) {
+      for (int64_t u = first; u < stop; u++)
+        product<V, 3>(x.count, x.get(), c.input_panels + u * c.I * 3 * L, c.I, out + u * x.count * 3 * L);
+    });
+  }
 
-  static void forward(const bptt_call &c, Team team) {
+  static void forward(const Plan<S> &c, Team team) {
     Walk<S> walk(c, team);
     const int64_t H = c.H, units = vectors<V>(H), most = walk.most();
-    const S *panels = static_cast<const S *>(c.panels), *x_panels = panels + forward_panels(0, H);
+    const S *projection = walk.projection(3 * units * L);
+    const int64_t rows = projection ? walk.rows() : 0;
+    int64_t done = 0;  // rows of the part
     Scratch<S> sums((most + few_rows) * 3 * L), bias(units * 6 * L);
     Scratch<const S *> h_rows(most);
     lay_out_biases(c, bias.get());
@@ -39,61 +46,67 @@ struct Gru {
             if (!c.again) walk.clear(c.y, place, H);
           });
       for (int64_t i = 0; i < count; i++) h_rows[i] = walk.before(i, c.y, c.h_0);
-      for (Turn turn(s, count, units); turn.next();) {
-        S *z = sums.get();
-        for (int64_t u = turn.begin; u < turn.end; u++, z += count * 3 * L)
-          product<V, 3>(count, h_rows.get(), panels + u * H * 3 * L, H, z);
-        // In two loops, as those of the LSTM.
-        z = sums.get();
-        for (int64_t u = turn.begin; u < turn.end; u++)
-          for (int64_t i = 0; i < count; i++, z += 3 * L)
-            open_gates(walk, i, u, z, &bias[u * 6 * L], x_panels + u * c.I * 3 * L);
-        z = sums.get();
-        for (int64_t u = turn.begin; u < turn.end; u++)
-          for (int64_t i = 0; i < count; i++, z += 3 * L)
-            emit(walk, i, u, V::load(z), V::load(z + L), h_rows[i] + u * L);
-      }
+      walk.share(units, [&](int64_t first, int64_t stop) {
+        for (Turn turn(s, count, first, stop); turn.next();) {
+          S *z = sums.get();
+          for (int64_t u = turn.begin; u < turn.end; u++, z += count * 3 * L)
+            product<V, 3>(count, h_rows.get(), c.panels + u * H * 3 * L, H, z);
+          // In two loops, as those of the LSTM.
+          z = sums.get();
+          for (int64_t u = turn.begin; u < turn.end; u++)
+            for (int64_t i = 0; i < count; i++, z += 3 * L)
+              open_gates(walk, i, u, z, &bias[u * 6 * L], c.input_panels + u * c.I * 3 * L,
+                          projection ? projection + (u * rows + done + i) * 3 * L : nullptr);
+          z = sums.get();
+          for (int64_t u = turn.begin; u < turn.end; u++)
+            for (int64_t i = 0; i < count; i++, z += 3 * L)
+              emit(walk, i, u, V::load(z), V::load(z + L), h_rows[i] + u * L);
+        }
+      });
+      done += count;
     }
   }
 
-  static void backward(const bptt_call &c, Team team) {
+  static void backward(const Plan<S> &c, Team team) {
     Walk<S> walk(c, team);
     const int64_t H = c.H;
-    BackwardProduct<V> through_gates(c, walk.most());
+    ThroughMatrix<V> through_gates(c.backward_panels, 3 * H, H, walk.most());
     for (int64_t s = 0; s < walk.steps(); s++) {
       const int64_t count = walk.enter(walk.time(s, true), [&](int64_t place) {
         std::memset(walk.gates(place - c.begin * c.B), 0, sizeof(S) * 4 * H);
         walk.clear(c.grad_h_tap, place, H);
       });
+      walk.share(strips<V>(H), [&](int64_t first, int64_t stop) {
+        through_gates.multiply(true, first, stop);
+        for (int64_t i = 0; i < count; i++) slopes(walk, i, strip_begin<V>(H, first), strip_begin<V>(H, stop));
+      });
+      through_gates.close();
       for (int64_t i = 0; i < count; i++) {
-        slopes(walk, i);
         const S keep = walk.keep(i, c.h_keep, c.h_keep_stride);
         if (keep != 0)
-          through_gates.open(walk.gates(walk.place_in_part(i)) + H,
-                             walk.at(c.grad_h, walk.row(i) * H), keep);
+          through_gates.open(walk.gates(walk.place_in_part(i)) + H, walk.at(c.grad_h, walk.row(i) * H), keep);
       }
-      through_gates.close(3 * H, true);
     }
-    RowSums<V>::add(c, team, 4, 1);
+    walk.share(strips<V>(H), [&](int64_t first, int64_t stop) { through_gates.multiply(true, first, stop); });
   }
 
  private:
   // For each vector of units: those beside h and those beside x.
-  static void lay_out_biases(const bptt_call &c, S *bias) {
+  static void lay_out_biases(const Plan<S> &c, S *bias) {
     for (int64_t u = 0; u < vectors<V>(c.H); u++)
       for (int g = 0; g < 3; g++) {
         const int64_t unit = g * c.H + u * L;
         const int width = lanes_at<V>(c.H, u);
         const S *of_h = static_cast<const S *>(c.b_hh), *of_x = static_cast<const S *>(c.b_ih);
         (of_h ? take<V>(of_h + unit, width) : V::set(0)).store(bias + (u * 6 + g) * L);
-        (of_x && !c.projected ? take<V>(of_x + unit, width) : V::set(0)).store(bias + (u * 6 + 3 + g) * L);
+        (of_x ? take<V>(of_x + unit, width) : V::set(0)).store(bias + (u * 6 + 3 + g) * L);
       }
   }
 
   // Leaves the candidate before its tanh, and the update gate, where the sums of h were.
   static BPTT_INLINE void open_gates(Walk<S> &walk, int64_t i, int64_t u, S *sums, const S *bias,
-                                     const S *x_panel) {
-    const bptt_call &c = walk.call;
+                                     const S *x_panel, const S *projected) {
+    const Plan<S> &c = walk.call;
     const int64_t H = c.H, unit = u * L;
     const int width = lanes_at<V>(H, u);
     V from_h[3], from_x[3];
@@ -102,10 +115,9 @@ struct Gru {
       from_h[g] = V::load(sums + g * L) + V::load(bias + g * L);
       from_x[g] = V::load(bias + (3 + g) * L);
     }
-    if (c.projected) {
-      const S *projection = walk.at(c.projection, walk.place_in_part(i) * c.projection_row + unit);
+    if (projected) {
       BPTT_UNROLL
-      for (int g = 0; g < 3; g++) from_x[g] = take<V>(projection + g * H, width);
+      for (int g = 0; g < 3; g++) from_x[g] = from_x[g] + V::load(projected + g * L);
     } else {
       add_inputs(from_x, walk.at(c.x, walk.place(i) * c.I), x_panel, c.I);
     }
@@ -113,7 +125,7 @@ struct Gru {
     fma(reset, from_h[2], from_x[2]).store(sums);
     update.store(sums + L);
     if (c.saved) {
-      S *saved = walk.at(c.saved, walk.place(i) * 4 * H + unit);
+      S *saved = walk.saved(i) + unit;
       put(saved, reset, width);
       put(saved + H, update, width);
       put(saved + 3 * H, from_h[2], width);
@@ -121,11 +133,11 @@ struct Gru {
   }
 
   static BPTT_INLINE void emit(Walk<S> &walk, int64_t i, int64_t u, V sum, V update, const S *before) {
-    const bptt_call &c = walk.call;
+    const Plan<S> &c = walk.call;
     const int64_t H = c.H, unit = u * L, place = walk.place(i) * H + unit;
     const int width = lanes_at<V>(H, u);
     const V candidate = tanh(sum);
-    if (c.saved) put(walk.at(c.saved, walk.place(i) * 4 * H + unit + 2 * H), candidate, width);
+    if (c.saved) put(walk.saved(i) + 2 * H + unit, candidate, width);
     if (c.again) return;
     V h = fma(update, take<V>(before, width), (V::set(1) - update) * candidate);
     if (c.h_tap) h = h + take<V>(walk.at(c.h_tap, place), width);
@@ -133,16 +145,17 @@ struct Gru {
     if (walk.last(i)) put(walk.at(c.h_n, walk.row(i) * H + unit), h, width);
   }
 
-  static BPTT_INLINE void slopes(Walk<S> &walk, int64_t i) {
-    const bptt_call &c = walk.call;
+  static BPTT_INLINE void slopes(Walk<S> &walk, int64_t i, int64_t first, int64_t stop) {
+    const Plan<S> &c = walk.call;
     const int64_t H = c.H, place = walk.place(i) * H;
-    const S *saved = walk.at(static_cast<const void *>(c.saved), walk.place(i) * 4 * H);
+    const S *saved = walk.saved(i);
     const S *before = walk.before(i, c.y, c.h_0), *grad_y = walk.at(c.grad_y, place);
     S *grad_h = walk.at(c.grad_h, walk.row(i) * H), *grad_h_tap = walk.at(c.grad_h_tap, place);
     S *grad_gates = walk.gates(walk.place_in_part(i));
     const S keep = walk.keep(i, c.c_keep, c.c_keep_stride);
-    for (int64_t unit = 0; unit < H; unit += L) {
-      const int width = lanes_at<V>(H, unit / L);
+    for (int64_t u = first; u < stop; u++) {
+      const int64_t unit = u * L;
+      const int width = lanes_at<V>(H, u);
       for (int g = 0; g < 4; g++) fetch_ahead(saved + g * H, unit, 4 * H);
       fetch_ahead(before, unit, H);
       fetch_ahead(grad_y, unit, H);

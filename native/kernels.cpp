@@ -14,6 +14,7 @@
 
 #include "gru.h"
 #include "lstm.h"
+#include "pass.h"
 #include "peak.h"
 #include "rnn.h"
 
@@ -23,13 +24,7 @@ namespace {
 
 template <class V, class K>
 constexpr Kernel kernel() {
-  return {
-      {K::pack_forward, K::pack_backward},
-      {K::forward, K::backward},
-      {K::forward_panels, K::backward_panels},
-      RowSums<V>::space,
-      sizeof(typename V::Scalar),
-  };
+  return {{run_forward<V, K>, run_backward<V, K>}, team<V, K>, work<V, K>};
 }
 
 template <class V, class F>

@@ -10,11 +10,9 @@ namespace bptt {
 
 // Indices: pass.
 struct Kernel {
-  void (*pack[2])(const bptt_call &, Team);
   void (*run[2])(const bptt_call &, Team);
-  int64_t (*panels[2])(int64_t I, int64_t H);  // numbers
-  int64_t (*rows)(int64_t rows, int64_t I, int64_t H);  // numbers
-  int64_t size;                                         // bytes of one
+  int64_t (*team)(const bptt_call &);            // threads
+  int64_t (*work)(const bptt_call &, int pass);  // bytes
 };
 
 struct Kernels {

@@ -54,11 +54,11 @@ struct Task {
 
 void work(void *data, Team team) {
   const Task &task = *static_cast<Task *>(data);
-  if (task.call.pack) {
-    task.kernel.pack[task.pass](task.call, team);
-    wait_for_team();
-  }
   task.kernel.run[task.pass](task.call, team);
+}
+
+bool known(int op, int pass, int dtype) {
+  return op >= 0 && op <= 3 && pass >= 0 && pass <= 1 && dtype >= 0 && dtype <= 1;
 }
 
 struct Effort {
@@ -81,21 +81,14 @@ void toil(void *data, Team) {
 extern "C" {
 
 int bptt_run(int op, int pass, int dtype, const bptt_call *call) {
-  if (op < 0 || op > 3 || pass < 0 || pass > 1 || dtype < 0 || dtype > 1) return 1;
+  if (!bptt::known(op, pass, dtype)) return 1;
   bptt::Task task{bptt::isa().kernels->of[op][dtype], *call, pass};
-  const long threads = call->threads < call->B ? call->threads : call->B;
-  bptt::parallel(threads, bptt::work, &task);
+  bptt::parallel(task.kernel.team(*call), bptt::work, &task);
   return 0;
 }
 
-int64_t bptt_panels(int op, int pass, int dtype, int64_t I, int64_t H) {
-  const bptt::Kernel &kernel = bptt::isa().kernels->of[op][dtype];
-  return kernel.panels[pass](I, H) * kernel.size;
-}
-
-int64_t bptt_rows(int dtype, int64_t rows, int64_t I, int64_t H) {
-  const bptt::Kernel &kernel = bptt::isa().kernels->of[0][dtype];
-  return kernel.rows(rows, I, H) * kernel.size;
+int64_t bptt_work(int op, int pass, int dtype, const bptt_call *call) {
+  return bptt::known(op, pass, dtype) ? bptt::isa().kernels->of[op][dtype].work(*call, pass) : 0;
 }
 
 const char *bptt_isa(void) { return bptt::isa().name; }

@@ -2,7 +2,6 @@
 #pragma once
 
 #include "activations.h"
-#include "sums.h"
 #include "walk.h"
 
 namespace bptt::BPTT_ISA {
@@ -12,24 +11,32 @@ struct Lstm {
   using S = typename V::Scalar;
   static constexpr int64_t L = V::lanes;
 
-  static int64_t forward_panels(int64_t I, int64_t H) { return (H + I) * vectors<V>(H) * 4 * L; }
-  static int64_t backward_panels(int64_t, int64_t H) { return BackwardProduct<V>::panels(H, 4 * H); }
+  static constexpr int gates = 4, slots = 4, first_slot_of_state = 0;
 
-  static void pack_forward(const bptt_call &c, Team team) {
-    S *panels = static_cast<S *>(c.panels);
+  static void pack(const Plan<S> &c, Team team) {
     for (int64_t u = team.id; u < vectors<V>(c.H); u += team.size) {
-      pack_gates<V, 4>(static_cast<const S *>(c.w_hh), c.H, c.H, u, panels);
-      if (!c.projected)
-        pack_gates<V, 4>(static_cast<const S *>(c.w_ih), c.H, c.I, u, panels + forward_panels(0, c.H));
+      pack_gates<V, 4>(static_cast<const S *>(c.w_hh), c.H, c.H, u, c.panels);
+      pack_gates<V, 4>(static_cast<const S *>(c.w_ih), c.H, c.I, u, c.input_panels);
     }
   }
 
-  static void pack_backward(const bptt_call &c, Team team) { BackwardProduct<V>::pack(c, 4 * c.H, team); }
+  static void project(const Plan<S> &c, Team team) {
+    InputRows<S> x(c, team);
+    Walk<S> walk(c, team);
+    const int64_t units = vectors<V>(c.H);
+    S *out = walk.projection(4 * units * L);
+    walk.share(units, [&](int64_t first, int64_t stop) {
+      for (int64_t u = first; u < stop; u++)
+        product<V, 4>(x.count, x.get(), c.input_panels + u * c.I * 4 * L, c.I, out + u * x.count * 4 * L);
+    });
+  }
 
-  static void forward(const bptt_call &c, Team team) {
+  static void forward(const Plan<S> &c, Team team) {
     Walk<S> walk(c, team);
     const int64_t H = c.H, units = vectors<V>(H), most = walk.most();
-    const S *panels = static_cast<const S *>(c.panels), *x_panels = panels + forward_panels(0, H);
+    const S *projection = walk.projection(4 * units * L);
+    const int64_t rows = projection ? walk.rows() : 0;
+    int64_t done = 0;  // rows of the part
     Scratch<S> sums((most + few_rows) * 4 * L), bias(units * 4 * L);
     Scratch<const S *> h_rows(most);
     add_biases(c, bias.get());
@@ -40,56 +47,58 @@ struct Lstm {
         walk.clear(c.cells, place, H);
       });
       for (int64_t i = 0; i < count; i++) h_rows[i] = walk.before(i, c.y, c.h_0);
-      for (Turn turn(s, count, units); turn.next();) {
-        S *z = sums.get();
-        for (int64_t u = turn.begin; u < turn.end; u++, z += count * 4 * L)
-          product<V, 4>(count, h_rows.get(), panels + u * H * 4 * L, H, z);
-        // In two loops, since the latency of one tanh after the other is longer than what the CPU looks ahead.
-        z = sums.get();
-        for (int64_t u = turn.begin; u < turn.end; u++)
-          for (int64_t i = 0; i < count; i++, z += 4 * L)
-            update_cell(walk, i, u, z, &bias[u * 4 * L], x_panels + u * c.I * 4 * L);
-        if (c.again) continue;
-        z = sums.get();
-        for (int64_t u = turn.begin; u < turn.end; u++)
-          for (int64_t i = 0; i < count; i++, z += 4 * L) emit(walk, i, u, V::load(z), V::load(z + L));
-      }
+      walk.share(units, [&](int64_t first, int64_t stop) {
+        for (Turn turn(s, count, first, stop); turn.next();) {
+          S *z = sums.get();
+          for (int64_t u = turn.begin; u < turn.end; u++, z += count * 4 * L)
+            product<V, 4>(count, h_rows.get(), c.panels + u * H * 4 * L, H, z);
+          // In two loops, since the latency of one tanh after the other is longer than what the CPU looks ahead.
+          z = sums.get();
+          for (int64_t u = turn.begin; u < turn.end; u++)
+            for (int64_t i = 0; i < count; i++, z += 4 * L)
+              update_cell(walk, i, u, z, &bias[u * 4 * L], c.input_panels + u * c.I * 4 * L,
+                          projection ? projection + (u * rows + done + i) * 4 * L : nullptr);
+          if (c.again) continue;
+          z = sums.get();
+          for (int64_t u = turn.begin; u < turn.end; u++)
+            for (int64_t i = 0; i < count; i++, z += 4 * L) emit(walk, i, u, V::load(z), V::load(z + L));
+        }
+      });
+      done += count;
     }
   }
 
-  static void backward(const bptt_call &c, Team team) {
+  static void backward(const Plan<S> &c, Team team) {
     Walk<S> walk(c, team);
     const int64_t H = c.H;
-    BackwardProduct<V> through_gates(c, walk.most());
+    ThroughMatrix<V> through_gates(c.backward_panels, 4 * H, H, walk.most());
     for (int64_t s = 0; s < walk.steps(); s++) {
-      const int64_t t = walk.time(s, true);
-      const int64_t count = walk.enter(t, [&](int64_t place) {
+      const int64_t count = walk.enter(walk.time(s, true), [&](int64_t place) {
         std::memset(walk.gates(place - c.begin * c.B), 0, sizeof(S) * 4 * H);
         walk.clear(c.grad_h_tap, place, H);
         walk.clear(c.grad_c_tap, place, H);
       });
+      walk.share(strips<V>(H), [&](int64_t first, int64_t stop) {
+        through_gates.multiply(false, first, stop);
+        for (int64_t i = 0; i < count; i++) slopes(walk, i, strip_begin<V>(H, first), strip_begin<V>(H, stop));
+      });
+      through_gates.close();
       for (int64_t i = 0; i < count; i++) {
-        slopes(walk, i);
-        S *grad_h = walk.at(c.grad_h, walk.row(i) * H);
         const S keep = walk.keep(i, c.h_keep, c.h_keep_stride);
-        if (keep == 0)
-          walk.clear(c.grad_h, walk.row(i), H);
-        else
-          through_gates.open(walk.gates(walk.place_in_part(i)), grad_h, keep);
+        if (keep != 0) through_gates.open(walk.gates(walk.place_in_part(i)), walk.at(c.grad_h, walk.row(i) * H), keep);
       }
-      through_gates.close(4 * H, false);
     }
-    RowSums<V>::add(c, team, 4, 0);
+    walk.share(strips<V>(H), [&](int64_t first, int64_t stop) { through_gates.multiply(false, first, stop); });
   }
 
  private:
-  static void add_biases(const bptt_call &c, S *bias) {
+  static void add_biases(const Plan<S> &c, S *bias) {
     for (int64_t u = 0; u < vectors<V>(c.H); u++)
       for (int g = 0; g < 4; g++) {
         const int width = lanes_at<V>(c.H, u);
         V sum = V::set(0);
         if (c.b_hh) sum = take<V>(static_cast<const S *>(c.b_hh) + g * c.H + u * L, width);
-        if (c.b_ih && !c.projected)
+        if (c.b_ih)
           sum = sum + take<V>(static_cast<const S *>(c.b_ih) + g * c.H + u * L, width);
         sum.store(bias + (u * 4 + g) * L);
       }
@@ -97,23 +106,22 @@ struct Lstm {
 
   // Leaves the cell and the output gate where the sums were.
   static BPTT_INLINE void update_cell(Walk<S> &walk, int64_t i, int64_t u, S *sums, const S *bias,
-                                      const S *x_panel) {
-    const bptt_call &c = walk.call;
+                                      const S *x_panel, const S *projected) {
+    const Plan<S> &c = walk.call;
     const int64_t H = c.H, unit = u * L, place = walk.place(i) * H + unit;
     const int width = lanes_at<V>(H, u);
     V z[4];
     BPTT_UNROLL
     for (int g = 0; g < 4; g++) z[g] = V::load(sums + g * L) + V::load(bias + g * L);
-    if (c.projected) {
-      const S *projection = walk.at(c.projection, walk.place_in_part(i) * c.projection_row + unit);
+    if (projected) {
       BPTT_UNROLL
-      for (int g = 0; g < 4; g++) z[g] = z[g] + take<V>(projection + g * H, width);
+      for (int g = 0; g < 4; g++) z[g] = z[g] + V::load(projected + g * L);
     } else {
       add_inputs(z, walk.at(c.x, walk.place(i) * c.I), x_panel, c.I);
     }
     const V in = sigmoid(z[0]), forget = sigmoid(z[1]), candidate = tanh(z[2]), out = sigmoid(z[3]);
     if (c.saved) {
-      S *saved = walk.at(c.saved, walk.place(i) * 4 * H + unit);
+      S *saved = walk.saved(i) + unit;
       put(saved, in, width);
       put(saved + H, forget, width);
       put(saved + 2 * H, candidate, width);
@@ -130,7 +138,7 @@ struct Lstm {
   }
 
   static BPTT_INLINE void emit(Walk<S> &walk, int64_t i, int64_t u, V cell, V out) {
-    const bptt_call &c = walk.call;
+    const Plan<S> &c = walk.call;
     const int64_t unit = u * L, place = walk.place(i) * c.H + unit;
     const int width = lanes_at<V>(c.H, u);
     V h = out * tanh(cell);
@@ -139,10 +147,10 @@ struct Lstm {
     if (walk.last(i)) put(walk.at(c.h_n, walk.row(i) * c.H + unit), h, width);
   }
 
-  static BPTT_INLINE void slopes(Walk<S> &walk, int64_t i) {
-    const bptt_call &c = walk.call;
+  static BPTT_INLINE void slopes(Walk<S> &walk, int64_t i, int64_t first, int64_t stop) {
+    const Plan<S> &c = walk.call;
     const int64_t H = c.H, place = walk.place(i) * H;
-    const S *saved = walk.at(static_cast<const void *>(c.saved), walk.place(i) * 4 * H);
+    const S *saved = walk.saved(i);
     const S *cells = walk.at(static_cast<const void *>(c.cells), place);
     const S *cells_before = walk.before(i, c.cells, c.c_0);
     const S *grad_y = walk.at(c.grad_y, place), *grad_cells = walk.at(c.grad_cells, place);
@@ -150,8 +158,10 @@ struct Lstm {
     S *grad_gates = walk.gates(walk.place_in_part(i));
     S *grad_h_tap = walk.at(c.grad_h_tap, place), *grad_c_tap = walk.at(c.grad_c_tap, place);
     const S keep = walk.keep(i, c.c_keep, c.c_keep_stride);
-    for (int64_t unit = 0; unit < H; unit += L) {
-      const int width = lanes_at<V>(H, unit / L);
+    const bool open = walk.keep(i, c.h_keep, c.h_keep_stride) != 0;
+    for (int64_t u = first; u < stop; u++) {
+      const int64_t unit = u * L;
+      const int width = lanes_at<V>(H, u);
       for (int g = 0; g < 4; g++) fetch_ahead(saved + g * H, unit, 4 * H);
       fetch_ahead(cells, unit, H);
       fetch_ahead(cells_before, unit, H);
@@ -162,6 +172,7 @@ struct Lstm {
       V dh = take<V>(grad_h + unit, width);
       if (grad_y) dh = dh + take<V>(grad_y + unit, width);
       if (grad_h_tap) put(grad_h_tap + unit, dh, width);
+      if (!open) put(grad_h + unit, V::set(0), width);
       V dc = fma(dh * out, tanh_slope(squashed), take<V>(grad_c + unit, width));
       if (grad_cells) dc = dc + take<V>(grad_cells + unit, width);
       if (grad_c_tap) put(grad_c_tap + unit, dc, width);

@@ -171,24 +171,31 @@ constexpr int64_t strips(int64_t H) {
   return (vectors<V>(H) + 3) / 4;
 }
 
+// The vector with which strip s begins, or with s = strips, the columns end.
 template <class V>
-inline Strip strip(int64_t H, int64_t s) {
-  const int64_t whole = vectors<V>(H), count = strips<V>(H);
-  const int64_t first = whole * s / count;
-  return {first, whole * (s + 1) / count - first};
+inline int64_t strip_begin(int64_t H, int64_t s) {
+  return vectors<V>(H) * s / strips<V>(H);
 }
 
-// The strip s of a (K, H) matrix whose rows and columns lie `row` and `column` numbers apart.
 template <class V>
-void pack_strip(const typename V::Scalar *w, int64_t H, int64_t K, int64_t row, int64_t column, int64_t s,
+inline Strip strip(int64_t H, int64_t s) {
+  const int64_t first = strip_begin<V>(H, s);
+  return {first, strip_begin<V>(H, s + 1) - first};
+}
+
+// The strip s of a (K, H) matrix whose rows and columns lie `row` and `column` numbers apart, with its rows
+// moved up by `shift`, the first ones to the end.
+template <class V>
+void pack_strip(const typename V::Scalar *w, int64_t H, int64_t K, int64_t row, int64_t column, int64_t shift, int64_t s,
                 typename V::Scalar *out) {
   constexpr int64_t L = V::lanes;
   const Strip at = strip<V>(H, s);
   const int64_t width = at.vectors * L, first = at.first * L;
   out += K * first;
-  for (int64_t k = 0; k < K; k++)
-    for (int64_t j = 0; j < width; j++)
-      out[k * width + j] = first + j < H ? w[k * row + (first + j) * column] : 0;
+  for (int64_t k = 0; k < K; k++) {
+    const typename V::Scalar *from = w + (k + shift) % K * row;
+    for (int64_t j = 0; j < width; j++) out[k * width + j] = first + j < H ? from[(first + j) * column] : 0;
+  }
 }
 
 // The product with strip s of a packed (K, H) matrix.

@@ -1,11 +1,25 @@
 #include "parallel.h"
 
+#include <sched.h>
+
 #ifdef _OPENMP
 #include <omp.h>
 #include <pthread.h>
 #endif
 
 namespace bptt {
+
+void pause(long n) {
+  if (n > 1000) {
+    sched_yield();  // its thread may be waiting for this very core
+    return;
+  }
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
 
 #ifdef _OPENMP
 

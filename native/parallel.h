@@ -13,6 +13,9 @@ void parallel(long threads, void (*task)(void *, Team), void *data);
 // Inside a task: waits for the other threads of the team.
 void wait_for_team();
 
+// Between two looks at what another thread will write, the n-th of them.
+void pause(long n);
+
 bool threaded();
 
 }  // namespace bptt

@@ -1,9 +1,8 @@
 // What the library is called with: one struct for every recurrence, direction and pass. Plain C.
 //
 // T steps, B sequences, I inputs, H hidden units; G gates (LSTM 4: i f g o; GRU 3: r z n; RNN 1) and S numbers
-// per unit and step of what is saved and of its gradient (LSTM: the 4 gates; GRU 4: r z n and the hidden part of
-// n; RNN 1, which saves nothing). Every
-// array is dense and in the order of its shape, but where strides are given. NULL stands for what is absent.
+// saved per unit and step (LSTM: the 4 gates; GRU 4: r z n and the hidden part of n; RNN 1, which saves nothing).
+// Every array is dense and in the order of its shape. NULL stands for what is absent.
 #pragma once
 
 #include <stdint.h>
@@ -20,12 +19,9 @@ enum bptt_pass { BPTT_FORWARD, BPTT_BACKWARD };
 
 struct bptt_call {
   int64_t T, B, I, H;
-  int64_t begin, end;      // the steps to take now, begin ≤ t < end, in the order of the pass
   int64_t reverse;         // the recurrence runs from the last step to the first
   int64_t threads;
-  int64_t pack;            // fill `panels` from the weights first
-  int64_t projected;       // the input part is already in `projection`; x and w_ih are not read
-  int64_t again;           // forward: y (and with it every state) is known; nothing but `saved` is written
+  int64_t part;            // the most steps whose working numbers exist at once; 0 for what suits the caches
   const int64_t *lengths;  // (B,)
 
   const void *x;                           // (T, B, I)
@@ -34,12 +30,10 @@ struct bptt_call {
   const void *h_tap, *c_tap;               // (T, B, H)
   const void *h_keep, *c_keep;             // [T] or [T, B]
   int64_t h_keep_stride, c_keep_stride;    // from one sequence to the next: 0 or 1
-  void *panels;                            // bptt_panels() bytes
+  void *work;                              // bptt_work() bytes
 
   // Forward: written. Backward: read.
-  void *projection;  // (end − begin, B, G·H), with rows of `projection_row` numbers: W_ih x + b_ih
-  int64_t projection_row;
-  void *saved;    // (T, B, S·H); NULL where there will be no backward pass
+  void *saved;    // (T, B, S·H); NULL forward: there will be no backward pass; backward: compute it again
   void *cells;    // (T, B, H): c of every step, after its tap
   void *outputs;  // (T, B, H): h of every step before its tap, wanted by the RNN's backward pass under taps
   void *y;        // (T, B, H)
@@ -48,23 +42,17 @@ struct bptt_call {
 
   // Backward.
   const void *grad_y, *grad_cells;  // (T, B, H)
-  void *grad_h, *grad_c;            // (B, H): of h_n and c_n on entry, of h_0 and c_0 after step 0
-  void *grad_gates;                 // (end − begin, B, S·H), written; GRU: n, r, z and the hidden part of n
-  int64_t grad_gates_row;           // the numbers from one row of it to the next
-  void *grad_w_hh;                  // (G·H, H), added to; NULL leaves the sums over all steps to the caller
-  void *grad_w_x;                   // (I + 1, S·H), added to: of w_ih, and of the biases in the last row
-  void *rows;                       // bptt_rows() bytes to work in, if there is grad_w_hh
-  void *grad_h_tap, *grad_c_tap;    // (T, B, H), written
+  void *grad_h, *grad_c;            // (B, H): of h_n and c_n on entry, of h_0 and c_0 on return
+  void *grad_x;                     // (T, B, I), written; like all that follow, NULL where it is not wanted
+  void *grad_w_ih, *grad_w_hh, *grad_b_ih, *grad_b_hh;
+  void *grad_h_tap, *grad_c_tap;    // (T, B, H)
 };
 
 // 0 if done; else nothing was computed: 1 no such op, pass or dtype.
 BPTT_API int bptt_run(int op, int pass, int dtype, const struct bptt_call *call);
 
-// Bytes of the weights as the kernels read them.
-BPTT_API int64_t bptt_panels(int op, int pass, int dtype, int64_t I, int64_t H);
-
-// Bytes to work in for so many rows (t, b) of a backward pass that sums the gradients of the weights.
-BPTT_API int64_t bptt_rows(int dtype, int64_t rows, int64_t I, int64_t H);
+// Bytes of working memory that the call needs, of which `work` need not be set.
+BPTT_API int64_t bptt_work(int op, int pass, int dtype, const struct bptt_call *call);
 
 // The instruction set in use, and those this CPU can run, fastest first and separated by spaces.
 BPTT_API const char *bptt_isa(void);

@@ -2,7 +2,6 @@
 #pragma once
 
 #include "activations.h"
-#include "sums.h"
 #include "walk.h"
 
 namespace bptt::BPTT_ISA {
@@ -24,24 +23,31 @@ struct Rnn {
   using S = typename V::Scalar;
   static constexpr int64_t L = V::lanes;
 
-  static int64_t forward_panels(int64_t I, int64_t H) { return (H + I) * vectors<V>(H) * L; }
-  static int64_t backward_panels(int64_t, int64_t H) { return BackwardProduct<V>::panels(H, H); }
+  static constexpr int gates = 1, slots = 1, first_slot_of_state = 0;
 
-  static void pack_forward(const bptt_call &c, Team team) {
-    S *panels = static_cast<S *>(c.panels);
+  static void pack(const Plan<S> &c, Team team) {
     for (int64_t s = team.id; s < strips<V>(c.H); s += team.size) {
-      pack_strip<V>(static_cast<const S *>(c.w_hh), c.H, c.H, 1, c.H, s, panels);
-      if (!c.projected)
-        pack_strip<V>(static_cast<const S *>(c.w_ih), c.H, c.I, 1, c.I, s, panels + forward_panels(0, c.H));
+      pack_strip<V>(static_cast<const S *>(c.w_hh), c.H, c.H, 1, c.H, 0, s, c.panels);
+      pack_strip<V>(static_cast<const S *>(c.w_ih), c.H, c.I, 1, c.I, 0, s, c.input_panels);
     }
   }
 
-  static void pack_backward(const bptt_call &c, Team team) { BackwardProduct<V>::pack(c, c.H, team); }
+  static void project(const Plan<S> &c, Team team) {
+    InputRows<S> x(c, team);
+    Walk<S> walk(c, team);
+    S *out = walk.projection(vectors<V>(c.H) * L);
+    walk.share(strips<V>(c.H), [&](int64_t first, int64_t stop) {
+      for (int64_t s = first; s < stop; s++)
+        strip_product<V>(c.H, s, x.count, x.get(), c.input_panels, c.I, out + strip_begin<V>(c.H, s) * x.count * L);
+    });
+  }
 
-  static void forward(const bptt_call &c, Team team) {
+  static void forward(const Plan<S> &c, Team team) {
     Walk<S> walk(c, team);
     const int64_t H = c.H, most = walk.most();
-    const S *panels = static_cast<const S *>(c.panels), *x_panels = panels + forward_panels(0, H);
+    const S *projection = walk.projection(vectors<V>(H) * L);
+    const int64_t rows = projection ? walk.rows() : 0;
+    int64_t done = 0;  // rows of the part
     Scratch<S> sums(most * 4 * L);
     Scratch<const S *> h_rows(most);
     for (int64_t step = 0; step < walk.steps(); step++) {
@@ -50,52 +56,55 @@ struct Rnn {
         walk.clear(c.outputs, place, H);
       });
       for (int64_t i = 0; i < count; i++) h_rows[i] = walk.before(i, c.y, c.h_0);
-      for (int64_t s = 0; s < strips<V>(H); s++) {
-        const Strip at = strip<V>(H, s);
-        strip_product<V>(H, s, count, h_rows.get(), panels, H, sums.get());
-        const S *x_panel = x_panels + c.I * at.first * L;
-        for (int64_t i = 0; i < count; i++)
-          for (int64_t v = 0; v < at.vectors; v++)
-            cell(walk, i, at.first + v, &sums[(i * at.vectors + v) * L], x_panel + v * L, at.vectors * L);
-      }
+      walk.share(strips<V>(H), [&](int64_t first, int64_t stop) {
+        for (int64_t s = first; s < stop; s++) {
+          const Strip at = strip<V>(H, s);
+          strip_product<V>(H, s, count, h_rows.get(), c.panels, H, sums.get());
+          const S *x_panel = c.input_panels + c.I * at.first * L;
+          for (int64_t i = 0; i < count; i++)
+            for (int64_t v = 0; v < at.vectors; v++)
+              cell(walk, i, at.first + v, &sums[(i * at.vectors + v) * L], x_panel + v * L, at.vectors * L,
+                   projection ? projection + (at.first * rows + (done + i) * at.vectors + v) * L : nullptr);
+        }
+      });
+      done += count;
     }
   }
 
-  static void backward(const bptt_call &c, Team team) {
+  static void backward(const Plan<S> &c, Team team) {
     Walk<S> walk(c, team);
     const int64_t H = c.H;
-    BackwardProduct<V> through_gates(c, walk.most());
+    ThroughMatrix<V> through_gates(c.backward_panels, H, H, walk.most());
     for (int64_t s = 0; s < walk.steps(); s++) {
       const int64_t count = walk.enter(walk.time(s, true), [&](int64_t place) {
         std::memset(walk.gates(place - c.begin * c.B), 0, sizeof(S) * H);
         walk.clear(c.grad_h_tap, place, H);
       });
+      walk.share(strips<V>(H), [&](int64_t first, int64_t stop) {
+        through_gates.multiply(false, first, stop);
+        for (int64_t i = 0; i < count; i++) slopes(walk, i, strip_begin<V>(H, first), strip_begin<V>(H, stop));
+      });
+      through_gates.close();
       for (int64_t i = 0; i < count; i++) {
-        slopes(walk, i);
         const S keep = walk.keep(i, c.h_keep, c.h_keep_stride);
-        if (keep == 0)
-          walk.clear(c.grad_h, walk.row(i), H);
-        else
-          through_gates.open(walk.gates(walk.place_in_part(i)),
-                             walk.at(c.grad_h, walk.row(i) * H), keep);
+        if (keep != 0) through_gates.open(walk.gates(walk.place_in_part(i)), walk.at(c.grad_h, walk.row(i) * H), keep);
       }
-      through_gates.close(H, false);
     }
-    RowSums<V>::add(c, team, 1, 0);
+    walk.share(strips<V>(H), [&](int64_t first, int64_t stop) { through_gates.multiply(false, first, stop); });
   }
 
  private:
   static BPTT_INLINE void cell(Walk<S> &walk, int64_t i, int64_t u, const S *sums, const S *x_panel,
-                               int64_t x_panel_row) {
-    const bptt_call &c = walk.call;
+                               int64_t x_panel_row, const S *projected) {
+    const Plan<S> &c = walk.call;
     const int64_t H = c.H, unit = u * L, place = walk.place(i) * H + unit;
     const int width = lanes_at<V>(H, u);
     V z = V::load(sums);
     if (c.b_hh) z = z + take<V>(walk.at(c.b_hh, unit), width);
-    if (c.projected)
-      z = z + take<V>(walk.at(c.projection, walk.place_in_part(i) * c.projection_row + unit), width);
-    else {
-      if (c.b_ih) z = z + take<V>(walk.at(c.b_ih, unit), width);
+    if (c.b_ih) z = z + take<V>(walk.at(c.b_ih, unit), width);
+    if (projected) {
+      z = z + V::load(projected);
+    } else {
       const S *x = walk.at(c.x, walk.place(i) * c.I);
       for (int64_t k = 0; k < c.I; k++) z = fma(V::set(x[k]), V::load(x_panel + k * x_panel_row), z);
     }
@@ -106,20 +115,24 @@ struct Rnn {
     if (walk.last(i)) put(walk.at(c.h_n, walk.row(i) * H + unit), h, width);
   }
 
-  static BPTT_INLINE void slopes(Walk<S> &walk, int64_t i) {
-    const bptt_call &c = walk.call;
+  static BPTT_INLINE void slopes(Walk<S> &walk, int64_t i, int64_t first, int64_t stop) {
+    const Plan<S> &c = walk.call;
     const int64_t H = c.H, place = walk.place(i) * H;
     const S *outputs = walk.at(static_cast<const void *>(c.outputs ? c.outputs : c.y), place);
-    const S *grad_y = walk.at(c.grad_y, place), *grad_h = walk.at(c.grad_h, walk.row(i) * H);
+    const S *grad_y = walk.at(c.grad_y, place);
+    S *grad_h = walk.at(c.grad_h, walk.row(i) * H);
+    const bool open = walk.keep(i, c.h_keep, c.h_keep_stride) != 0;
     S *grad_h_tap = walk.at(c.grad_h_tap, place);
     S *grad_gates = walk.gates(walk.place_in_part(i));
-    for (int64_t unit = 0; unit < H; unit += L) {
-      const int width = lanes_at<V>(H, unit / L);
+    for (int64_t u = first; u < stop; u++) {
+      const int64_t unit = u * L;
+      const int width = lanes_at<V>(H, u);
       fetch_ahead(outputs, unit, H);
       fetch_ahead(grad_y, unit, H);
       V dh = take<V>(grad_h + unit, width);
       if (grad_y) dh = dh + take<V>(grad_y + unit, width);
       if (grad_h_tap) put(grad_h_tap + unit, dh, width);
+      if (!open) put(grad_h + unit, V::set(0), width);
       put(grad_gates + unit, Phi<V>::slope(take<V>(outputs + unit, width), dh), width);
     }
   }

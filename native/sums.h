@@ -5,8 +5,8 @@
 
 namespace bptt::BPTT_ISA {
 
-// With z the states before each row, and x its inputs and a 1: grad_w_hh(j, k) += sum over rows of g[j] · z[k] and
-// grad_w_x(k, j) += sum over rows of x[k] · g[j].
+// With g the gradients of the gates, and for each row the state before it and its input: grad_w_hh(j, k) is the sum
+// over rows of g[j] · state[k], grad_w_ih(j, k) that of g[j] · x[k], and the biases' gradients are those of g[j].
 //
 // The rows are taken in blocks of a fixed size, so that neither the order of the sum nor its result depends
 // on how the j are shared out among threads.
@@ -18,41 +18,77 @@ class RowSums {
   static constexpr int64_t block = 128;
 
   // Numbers to work in.
-  static int64_t space(int64_t rows, int64_t I, int64_t H) { return (rows + block) * wide(I, H); }
+  static int64_t space(const Plan<S> &c) { return (c.steps * c.B + block) * row_space(c); }
 
-  // To be called by the whole team after its last step: the rows of all threads are summed.
-  static void add(const bptt_call &c, Team team, int64_t slots, int64_t first_slot_of_w_hh) {
-    if (!c.grad_w_hh) return;
+  // To be called by the whole team when its steps of a part are done: the rows of all threads are summed. On return
+  // the part's numbers are free, and after the last part the gradients are written.
+  static void add(const Plan<S> &c, Team team, int64_t first_slot_of_state) {
     wait_for_team();
-    const Walk<S> walk(c, team);
-    const int64_t rows = walk.steps() * c.B, width = wide(c.I, c.H);
-    S *z = static_cast<S *>(c.rows);
-    for (int64_t row = rows * team.id / team.size; row < rows * (team.id + 1) / team.size; row++) {
-      const int64_t t = c.begin + row / c.B, b = row % c.B, first = row / block * block;
-      const int64_t here = rows - first < block ? rows - first : block;
-      const bool has = walk.has(t, b);
-      S *states = z + first * width, *inputs = states + here * vectors<V>(c.H) * V::lanes;
-      pack(has ? walk.before(t, b, c.y, c.h_0) : nullptr, c.H, here, row - first, states);
-      inputs += (row - first) * (c.I + 1);
-      for (int64_t k = 0; k < c.I; k++) inputs[k] = has ? walk.at(c.x, (t * c.B + b) * c.I)[k] : 0;
-      inputs[c.I] = has;
-    }
+    pack_rows(c, team);
     wait_for_team();
-    const S *g = static_cast<const S *>(c.grad_gates);
-    const int64_t row = c.grad_gates_row, gates = slots * c.H, skipped = first_slot_of_w_hh * c.H;
+    const int64_t rows = (c.end - c.begin) * c.B, H = c.H, I = c.I, gates = c.gates * H, slots = c.slots * H;
+    const int64_t shift = first_slot_of_state * H;
+    S *w_hh = static_cast<S *>(c.grad_w_hh), *w_ih = static_cast<S *>(c.grad_w_ih);
     for (int64_t first = 0; first < rows; first += block) {
-      const int64_t here = rows - first < block ? rows - first : block;
-      const S *states = z + first * width, *inputs = states + here * vectors<V>(c.H) * V::lanes;
-      const S *from = g + first * row;
-      sum(from + skipped, row, states, here, c.H, share(gates - skipped, team.id, team.size),
-          share(gates - skipped, team.id + 1, team.size), static_cast<S *>(c.grad_w_hh), c.H);
-      sum_inputs(inputs, c.I + 1, from, row, here, gates, team, static_cast<S *>(c.grad_w_x));
+      const bool more = first > 0 || !c.first_part_back();
+      const Block at(c, first, rows);
+      const S *g = c.grad_gates + first * c.grad_gates_row;
+      if (w_hh) sum(c, g + shift, at.states, at.rows, H, gates, team, w_hh, more);
+      if (w_ih && c.wide()) {
+        sum(c, g + shift, at.inputs, at.rows, I, gates - shift, team, w_ih, more);
+        sum(c, g, at.inputs, at.rows, I, shift, team, w_ih + (gates - shift) * I, more);
+      }
+      sum_joined(at.joined, c.joined() + 1, g, c.grad_gates_row, at.rows, slots, team, c.grad_w_x, more);
     }
+    wait_for_team();
+    if (c.last_part_back()) write_joined(c, team, shift);
   }
 
  private:
-  static int64_t wide(int64_t I, int64_t H) { return vectors<V>(H) * V::lanes + I + 1; }
+  // Where the packed rows of a block lie: states and wide inputs in strips, and the joined inputs with a 1.
+  struct Block {
+    Block(const Plan<S> &c, int64_t first, int64_t all) : rows(all - first < block ? all - first : block) {
+      states = c.rows + first * row_space(c);
+      inputs = states + rows * padded(c.H);
+      joined = inputs + (c.wide() ? rows * padded(c.I) : 0);
+    }
+    int64_t rows;
+    S *states, *inputs, *joined;
+  };
 
+  static int64_t padded(int64_t width) { return vectors<V>(width) * V::lanes; }
+  static int64_t row_space(const Plan<S> &c) {
+    return padded(c.H) + (c.wide() ? padded(c.I) : 0) + c.joined() + 1;
+  }
+
+  static void pack_rows(const Plan<S> &c, Team team) {
+    const Walk<S> walk(c, team);
+    const int64_t rows = walk.steps() * c.B;
+    for (int64_t row = rows * team.id / team.size; row < rows * (team.id + 1) / team.size; row++) {
+      const int64_t t = c.begin + row / c.B, b = row % c.B, first = row / block * block, place = row - first;
+      const bool has = walk.has(t, b);
+      const Block at(c, first, rows);
+      const S *x = has ? walk.at(c.x, (t * c.B + b) * c.I) : nullptr;
+      pack(has ? walk.before(t, b, c.y, c.h_0) : nullptr, c.H, at.rows, place, at.states);
+      if (c.wide()) pack(x, c.I, at.rows, place, at.inputs);
+      S *joined = at.joined + place * (c.joined() + 1);
+      for (int64_t k = 0; k < c.joined(); k++) joined[k] = has ? x[k] : 0;
+      joined[c.joined()] = has;
+    }
+  }
+
+  // From sums by input and slot to gradients by gate.
+  static void write_joined(const Plan<S> &c, Team team, int64_t shift) {
+    const int64_t gates = c.gates * c.H, slots = c.slots * c.H, inputs = c.joined();
+    S *w_ih = static_cast<S *>(c.grad_w_ih), *b_ih = static_cast<S *>(c.grad_b_ih), *b_hh = static_cast<S *>(c.grad_b_hh);
+    const S *biases = c.grad_w_x + inputs * slots;
+    for (int64_t j = gates * team.id / team.size; j < gates * (team.id + 1) / team.size; j++) {
+      const int64_t of_input = j < gates - shift ? j + shift : j - (gates - shift);
+      for (int64_t k = 0; w_ih && k < inputs; k++) w_ih[j * inputs + k] = c.grad_w_x[k * slots + of_input];
+      if (b_ih) b_ih[j] = biases[of_input];
+      if (b_hh) b_hh[j] = biases[j + shift];
+    }
+  }
   // Where the part of a thread begins, in whole tiles.
   static int64_t share(int64_t columns, int64_t id, int64_t size) {
     constexpr int64_t tiles = 24;
@@ -60,36 +96,37 @@ class RowSums {
   }
 
   // Every row of x with strips of g; the strips are shared out.
-  static void sum_inputs(const S *x, int64_t width, const S *g, int64_t g_row, int64_t rows, int64_t gates,
-                         Team team, S *out) {
+  static void sum_joined(const S *x, int64_t width, const S *g, int64_t g_row, int64_t rows, int64_t gates,
+                         Team team, S *out, bool more) {
     const int64_t count = strips<V>(gates);
     for (int64_t s = count * team.id / team.size; s < count * (team.id + 1) / team.size; s++) {
       const Strip at = strip<V>(gates, s);
       const int64_t column = at.first * V::lanes;
       const int last = lanes_at<V>(gates, at.first + at.vectors - 1);
       switch (at.vectors) {
-        case 1: input_strip<1>(x, width, g + column, g_row, rows, out + column, gates, last); break;
-        case 2: input_strip<2>(x, width, g + column, g_row, rows, out + column, gates, last); break;
-        case 3: input_strip<3>(x, width, g + column, g_row, rows, out + column, gates, last); break;
-        default: input_strip<4>(x, width, g + column, g_row, rows, out + column, gates, last);
+        case 1: input_strip<1>(x, width, g + column, g_row, rows, out + column, gates, last, more); break;
+        case 2: input_strip<2>(x, width, g + column, g_row, rows, out + column, gates, last, more); break;
+        case 3: input_strip<3>(x, width, g + column, g_row, rows, out + column, gates, last, more); break;
+        default: input_strip<4>(x, width, g + column, g_row, rows, out + column, gates, last, more);
       }
     }
   }
 
   template <int N>
   static void input_strip(const S *x, int64_t width, const S *g, int64_t g_row, int64_t rows, S *out,
-                          int64_t gates, int last_width) {
+                          int64_t gates, int last_width, bool more) {
     int64_t k = 0;
-    for (; k + 2 <= width; k += 2) input_tile<N, 2>(x + k, width, g, g_row, rows, out + k * gates, gates, last_width);
-    if (k < width) input_tile<N, 1>(x + k, width, g, g_row, rows, out + k * gates, gates, last_width);
+    for (; k + 2 <= width; k += 2)
+      input_tile<N, 2>(x + k, width, g, g_row, rows, out + k * gates, gates, last_width, more);
+    if (k < width) input_tile<N, 1>(x + k, width, g, g_row, rows, out + k * gates, gates, last_width, more);
   }
 
   template <int N, int R>
   static void input_tile(const S *x, int64_t x_row, const S *g, int64_t g_row, int64_t rows, S *out,
-                         int64_t out_row, int last_width) {
+                         int64_t out_row, int last_width, bool more) {
     constexpr int L = V::lanes;
     V sums[R][N];
-    load_tile(sums, out, out_row, last_width);
+    load_tile(sums, out, out_row, last_width, more);
     for (int64_t row = 0; row < rows; row++, x += x_row, g += g_row) {
       V factors[R];
       BPTT_UNROLL
@@ -105,12 +142,13 @@ class RowSums {
   }
 
   template <int N, int R>
-  static void load_tile(V (&sums)[R][N], const S *out, int64_t out_row, int last_width) {
+  static void load_tile(V (&sums)[R][N], const S *out, int64_t out_row, int last_width, bool more) {
     BPTT_UNROLL
     for (int r = 0; r < R; r++) {
+      const S *row = out + r * out_row;
       BPTT_UNROLL
-      for (int n = 0; n + 1 < N; n++) sums[r][n] = V::load(out + r * out_row + n * V::lanes);
-      sums[r][N - 1] = take<V>(out + r * out_row + (N - 1) * V::lanes, last_width);
+      for (int n = 0; n + 1 < N; n++) sums[r][n] = more ? V::load(row + n * V::lanes) : V::set(0);
+      sums[r][N - 1] = more ? take<V>(row + (N - 1) * V::lanes, last_width) : V::set(0);
     }
   }
 
@@ -126,34 +164,39 @@ class RowSums {
 
   template <int N>
   static void strip_sum(const S *g, int64_t g_row, const S *z, int64_t rows, int64_t begin, int64_t end, S *out,
-                        int64_t out_row, int last_width) {
+                        int64_t out_row, int last_width, bool more) {
     constexpr int R = rows_at_once<V, N>();
     int64_t j = begin;
-    for (; j + R <= end; j += R) tile<N, R>(g + j, g_row, z, rows, out + j * out_row, out_row, last_width);
-    for (; j < end; j++) tile<N, 1>(g + j, g_row, z, rows, out + j * out_row, out_row, last_width);
+    for (; j + R <= end; j += R) {
+      for (int64_t r = j + R; r < j + 2 * R && r < end; r++)  // what the next tile adds to
+        for (int64_t n = 0; n < N; n++) fetch_ahead(out + r * out_row, n * V::lanes, 0);
+      tile<N, R>(g + j, g_row, z, rows, out + j * out_row, out_row, last_width, more);
+    }
+    for (; j < end; j++) tile<N, 1>(g + j, g_row, z, rows, out + j * out_row, out_row, last_width, more);
   }
 
-  // z: rows of one block in packed strips of `width` columns.
-  static void sum(const S *g, int64_t g_row, const S *z, int64_t rows, int64_t width, int64_t begin, int64_t end,
-                  S *out, int64_t out_row) {
+  // out(j, k) = sum of g[j] · z[k] for the first `gates` j, shared out; z in packed strips of `width` columns.
+  static void sum(const Plan<S> &c, const S *g, const S *z, int64_t rows, int64_t width, int64_t gates, Team team,
+                  S *out, bool more) {
     // Some columns of g at a time, which stay in the second-level cache while the strips of z pass.
     constexpr int64_t some = 240;
-    for (int64_t j = begin; j < end; j += some)
-      strip_sums(g, g_row, z, rows, width, j, end - j < some ? end : j + some, out, out_row);
+    const int64_t end = share(gates, team.id + 1, team.size);
+    for (int64_t j = share(gates, team.id, team.size); j < end; j += some)
+      strip_sums(g, c.grad_gates_row, z, rows, width, j, end - j < some ? end : j + some, out, width, more);
   }
 
   static void strip_sums(const S *g, int64_t g_row, const S *z, int64_t rows, int64_t width, int64_t begin,
-                         int64_t end, S *out, int64_t out_row) {
+                         int64_t end, S *out, int64_t out_row, bool more) {
     for (int64_t s = 0; s < strips<V>(width); s++) {
       const Strip at = strip<V>(width, s);
       const S *from = z + at.first * V::lanes * rows;
       S *to = out + at.first * V::lanes;
       const int last = lanes_at<V>(width, at.first + at.vectors - 1);
       switch (at.vectors) {
-        case 1: strip_sum<1>(g, g_row, from, rows, begin, end, to, out_row, last); break;
-        case 2: strip_sum<2>(g, g_row, from, rows, begin, end, to, out_row, last); break;
-        case 3: strip_sum<3>(g, g_row, from, rows, begin, end, to, out_row, last); break;
-        default: strip_sum<4>(g, g_row, from, rows, begin, end, to, out_row, last);
+        case 1: strip_sum<1>(g, g_row, from, rows, begin, end, to, out_row, last, more); break;
+        case 2: strip_sum<2>(g, g_row, from, rows, begin, end, to, out_row, last, more); break;
+        case 3: strip_sum<3>(g, g_row, from, rows, begin, end, to, out_row, last, more); break;
+        default: strip_sum<4>(g, g_row, from, rows, begin, end, to, out_row, last, more);
       }
     }
   }
@@ -170,9 +213,10 @@ class RowSums {
   }
 
   template <int N, int R>
-  static void tile(const S *g, int64_t g_row, const S *z, int64_t rows, S *out, int64_t out_row, int last_width) {
+  static void tile(const S *g, int64_t g_row, const S *z, int64_t rows, S *out, int64_t out_row, int last_width,
+                   bool more) {
     V sums[R][N];
-    load_tile(sums, out, out_row, last_width);
+    load_tile(sums, out, out_row, last_width, more);
     multiply<V, N, R>(sums, [g, g_row](int r, int64_t k) { return g[k * g_row + r]; }, z, rows);
     store_tile(sums, out, out_row, last_width);
   }

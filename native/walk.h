@@ -7,7 +7,7 @@
 
 #include "panels.h"
 #include "parallel.h"
-#include "recurrence.h"
+#include "plan.h"
 
 namespace bptt::BPTT_ISA {
 
@@ -57,16 +57,17 @@ BPTT_INLINE void fetch_ahead(const S *at, int64_t unit, int64_t ahead) {
 
 constexpr int64_t few_rows = 16;
 
-// The units of one step in turns: one vector of them, but more where the rows are few. Every other step goes
+// Vectors of units of one step in turns: one of them, but more where the rows are few. Every other step goes
 // from the last to the first, since what was used last is still in the nearest cache.
 struct Turn {
-  Turn(int64_t step, int64_t rows, int64_t units)
-      : backward(step % 2 != 0), size(rows < few_rows && rows > 0 ? few_rows / rows : 1), units(units) {}
+  Turn(int64_t step, int64_t rows, int64_t first, int64_t stop)
+      : backward(step % 2 != 0), size(rows < few_rows && rows > 0 ? few_rows / rows : 1), first(first),
+        units(stop - first) {}
 
   bool next() {
     if (done == units) return false;
     const int64_t here = units - done < size ? units - done : size;
-    begin = backward ? units - done - here : done;
+    begin = first + (backward ? units - done - here : done);
     end = begin + here;
     done += here;
     return true;
@@ -76,25 +77,43 @@ struct Turn {
 
  private:
   bool backward;
-  int64_t size, units, done = 0;
+  int64_t size, first, units, done = 0;
 };
 
 template <class S>
 class Walk {
  public:
-  Walk(const bptt_call &call, Team team)
-      : call(call), first_(start(team.id, team)), stop_(start(team.id + 1, team)), step_(1), active_(call.B) {
-    if (call.lengths) {  // dealt out, since neighbours in a sorted batch are of one length
+  Walk(const Plan<S> &call, Team team)
+      : call(call), team_(team), first_(start(team.id, team)), stop_(start(team.id + 1, team)), step_(1), active_(call.B) {
+    if (call.lots) {
+      first_ = 0;
+      stop_ = call.B;
+    } else if (call.lengths) {  // dealt out, since neighbours in a sorted batch are of one length
       first_ = team.id;
       stop_ = call.B;
       step_ = team.size;
     }
   }
 
-  const bptt_call &call;
+  const Plan<S> &call;
 
   int64_t most() const { return stop_ > first_ ? (stop_ - first_ + step_ - 1) / step_ : 0; }
   int64_t steps() const { return call.end - call.begin; }
+
+  // Its rows (t, b) in this part, and the projection of the first of them.
+  int64_t rows() const {
+    int64_t sum = 0;
+    for (int64_t b = first_; b < stop_; b += step_) {
+      const int64_t left = length(b) - call.begin;
+      sum += left < 0 ? 0 : left < steps() ? left : steps();
+    }
+    return sum;
+  }
+  S *projection(int64_t row_width) const {
+    const int64_t earlier = call.lots ? 0 : call.lengths ? first_ * (call.B / step_) + (first_ < call.B % step_ ? first_ : call.B % step_)
+                                         : first_;
+    return at(call.projection, earlier * call.steps * row_width);
+  }
 
   // The s-th step that a pass takes; a backward pass goes against the recurrence.
   int64_t time(int64_t s, bool backward) const {
@@ -109,9 +128,29 @@ class Walk {
     for (int64_t b = first_; b < stop_; b += step_)
       if (t < length(b))
         active_[count++] = b;
-      else
+      else if (!call.lots || team_.id == 0)
         absent(t * call.B + b);
     return count;
+  }
+
+  // Sees to `count` things of these rows, take(begin, end) to some of them. Where the threads share the rows, they
+  // share the things as well: each takes its lot, and then what another is late for, so that a thread that waits for
+  // a core holds up nobody. On return all things are done.
+  template <class F>
+  void share(int64_t count, F take) {
+    if (!call.lots) return take(int64_t{0}, count);
+    const int64_t meeting = call.met++;
+    for (int i = 0; i < team_.size; i++) {
+      const int id = (team_.id + i) % team_.size;
+      int64_t expected = meeting;
+      Lot &lot = call.lots[id];
+      if (!__atomic_compare_exchange_n(&lot.taken, &expected, meeting + 1, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+        continue;
+      take(count * id / team_.size, count * (id + 1) / team_.size);
+      __atomic_store_n(&lot.done, meeting + 1, __ATOMIC_RELEASE);
+    }
+    for (int id = 0; id < team_.size; id++)
+      for (long n = 0; __atomic_load_n(&call.lots[id].done, __ATOMIC_ACQUIRE) <= meeting; n++) pause(n);
   }
 
   int64_t row(int64_t i) { return active_[i]; }
@@ -127,6 +166,11 @@ class Walk {
     const bool first = call.reverse ? t == length(b) - 1 : t == 0;
     const int64_t earlier = call.reverse ? t + 1 : t - 1;
     return first ? at(initial, b * call.H) : at(series, (earlier * call.B + b) * call.H);
+  }
+
+  // What is saved of a row, S·H numbers.
+  S *saved(int64_t i) {
+    return at(call.saved, ((t_ - call.saved_from) * call.B + active_[i]) * call.slots * call.H);
   }
 
   bool has(int64_t t, int64_t b) const { return t < length(b); }
@@ -152,59 +196,96 @@ class Walk {
   int64_t start(int64_t id, Team team) const { return call.B * id / team.size; }
   int64_t length(int64_t b) const { return call.lengths ? call.lengths[b] : call.T; }
 
+  const Team team_;
   int64_t first_, stop_, step_;
   int64_t t_ = 0;
   Scratch<int64_t> active_;
 };
 
-// The gradient through W_hh: grad_h = keep · (grad_gates × W_hh), added to what is there for a carry.
+// Gradients through a (K, width) matrix of weights: to = factor · (from × matrix), added to what is there for a carry.
 template <class V>
-class BackwardProduct {
+class ThroughMatrix {
  public:
   using S = typename V::Scalar;
 
-  BackwardProduct(const bptt_call &call, int64_t most)
-      : call_(call), rows_(most), targets_(most), factors_(most), sums_(most * 4 * V::lanes) {}
+  // For at most so many rows at once.
+  ThroughMatrix(const S *panels, int64_t K, int64_t width, int64_t most)
+      : panels_(panels), K_(K), width_(width), rows_(most), targets_(most), factors_(most), sums_(most * 4 * V::lanes) {}
 
-  static int64_t panels(int64_t H, int64_t K) { return K * vectors<V>(H) * V::lanes; }
+  static int64_t panels(int64_t K, int64_t width) { return K * vectors<V>(width) * V::lanes; }
 
-  static void pack(const bptt_call &call, int64_t K, Team team) {
-    for (int64_t s = team.id; s < strips<V>(call.H); s += team.size)
-      pack_strip<V>(static_cast<const S *>(call.w_hh), call.H, K, call.H, 1, s, static_cast<S *>(call.panels));
+  // With the matrix's rows moved up by `shift`.
+  static void pack(const void *w, int64_t K, int64_t width, int64_t shift, Team team, S *panels) {
+    for (int64_t s = team.id; s < strips<V>(width); s += team.size)
+      pack_strip<V>(static_cast<const S *>(w), width, K, width, 1, shift, s, panels);
   }
 
-  // A row whose path is open; a blocked one carries nothing, not even 0 × inf.
-  void open(const S *grad_gates, S *grad_h, S keep) {
-    rows_[count_] = grad_gates;
-    targets_[count_] = grad_h;
-    factors_[count_++] = keep;
+  void open(const S *from, S *to, S factor) {
+    rows_[count_] = from;
+    targets_[count_] = to;
+    factors_[count_++] = factor;
   }
 
-  void close(int64_t K, bool carry) {
+  // For some strips of the columns.
+  void multiply(bool carry, int64_t first, int64_t stop) {
     constexpr int64_t L = V::lanes;
-    const S *panels = static_cast<const S *>(call_.panels);
     if (count_ == 0) return;
-    for (int64_t s = 0; s < strips<V>(call_.H); s++) {
-      strip_product<V>(call_.H, s, count_, rows_.get(), panels, K, sums_.get());
-      const Strip at = strip<V>(call_.H, s);
+    for (int64_t s = first; s < stop; s++) {
+      strip_product<V>(width_, s, count_, rows_.get(), panels_, K_, sums_.get());
+      const Strip at = strip<V>(width_, s);
       for (int64_t i = 0; i < count_; i++)
         for (int64_t v = 0; v < at.vectors; v++) {
-          const int width = lanes_at<V>(call_.H, at.first + v);
+          const int width = lanes_at<V>(width_, at.first + v);
           S *to = targets_[i] + (at.first + v) * L;
           V sum = V::set(factors_[i]) * V::load(&sums_[(i * at.vectors + v) * L]);
           if (carry) sum = sum + take<V>(to, width);
           put(to, sum, width);
         }
     }
-    count_ = 0;
   }
 
+  void close() { count_ = 0; }
+
  private:
-  const bptt_call &call_;
+  const S *panels_;
+  const int64_t K_, width_;
   Scratch<const S *> rows_;
   Scratch<S *> targets_;
   Scratch<S> factors_, sums_;
   int64_t count_ = 0;
+};
+
+// The gradient of a part's inputs, from those of the gates.
+template <class V>
+void grad_inputs(const Plan<typename V::Scalar> &c, Team team) {
+  using S = typename V::Scalar;
+  Walk<S> walk(c, team);
+  ThroughMatrix<V> through_weights(c.grad_x_panels, c.gates * c.H, c.I, walk.rows());
+  for (int64_t t = c.begin; t < c.end; t++) {
+    const int64_t count = walk.enter(t, [&](int64_t place) { walk.clear(c.grad_x, place, c.I); });
+    for (int64_t i = 0; i < count; i++)
+      through_weights.open(walk.gates(walk.place_in_part(i)), walk.at(c.grad_x, walk.place(i) * c.I), 1);
+  }
+  walk.share(strips<V>(c.I), [&](int64_t first, int64_t stop) { through_weights.multiply(false, first, stop); });
+}
+
+// The inputs of this thread's rows of a part, in the order in which a forward pass takes them.
+template <class S>
+class InputRows {
+ public:
+  InputRows(const Plan<S> &c, Team team) : rows_(Walk<S>(c, team).rows()) {
+    Walk<S> walk(c, team);
+    for (int64_t s = 0; s < walk.steps(); s++) {
+      const int64_t here = walk.enter(walk.time(s, false), [](int64_t) {});
+      for (int64_t i = 0; i < here; i++) rows_[count++] = walk.at(c.x, walk.place(i) * c.I);
+    }
+  }
+
+  const S **get() { return rows_.get(); }
+  int64_t count = 0;
+
+ private:
+  Scratch<const S *> rows_;
 };
 
 }  // namespace bptt::BPTT_ISA

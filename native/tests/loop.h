@@ -5,7 +5,7 @@
 
 struct Answer {
   Numbers y, cells, h_n, c_n;
-  Numbers grad_gates, grad_h_0, grad_c_0, grad_h_tap, grad_c_tap, grad_w_hh, grad_w_x;
+  Numbers grad_x, grad_w_ih, grad_w_hh, grad_b_ih, grad_b_hh, grad_h_0, grad_c_0, grad_h_tap, grad_c_tap;
   double margin = 1;  // of the arguments of relu, from its kink
 };
 

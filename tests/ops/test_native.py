@@ -132,16 +132,19 @@ def assert_accurate(bits):
 
 
 @pytest.mark.parametrize("op", ["lstm", "gru", "rnn"])
-def test_the_number_of_threads_changes_no_bit(op):
-    a = leaves(op, T=9, B=11, H=20, dtype=torch.float32)
-    tap = torch.zeros(9, 11, 20, requires_grad=True)
-    lengths = torch.tensor([9, 1, 4, 9, 2, 3, 5, 8, 1, 6, 7])
+@pytest.mark.parametrize(
+    "sizes", [{"B": 11, "I": 3, "H": 20}, {"B": 11, "I": 40, "H": 20}, {"B": 1, "I": 40, "H": 200}], ids=str
+)
+def test_the_number_of_threads_changes_no_bit(op, sizes):
+    a = leaves(op, T=9, **sizes, dtype=torch.float32)
+    tap = torch.zeros(9, sizes["B"], sizes["H"], requires_grad=True)
+    lengths = torch.tensor([9, 1, 4, 9, 2, 3, 5, 8, 1, 6, 7])[: sizes["B"]]
     answers = []
-    for threads in (1, 2, 3, 16):
+    for threads in (1, 2, 3, 16):  # more than there are cores: some wait for one
         torch.set_num_threads(threads)
         try:
             outputs = run(op, a, h_tap=tap, lengths=lengths, backend="native")
-            answers.append((outputs, gradients(outputs, {"tap": tap, "h_0": a["h_0"]})))
+            answers.append((outputs, gradients(outputs, {"tap": tap, **a})))
         finally:
             torch.set_num_threads(1)
     for outputs, grads in answers[1:]:

@@ -4,8 +4,6 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-NARROW = 32  # inputs up to which the kernels project them, which saves writing the projection
-
 
 class Spec(NamedTuple):
     """What is not a tensor."""

@@ -11,17 +11,19 @@ import torch
 from torch import Tensor
 
 from . import __path__ as _folders
+from ._pool import pool
 
 NAME = "libbptt_native.so"
 OPS = ("lstm", "gru", "rnn_tanh", "rnn_relu")
 DTYPES = (torch.float32, torch.float64)
 FORWARD, BACKWARD = 0, 1
 
-_NUMBERS = ("T", "B", "I", "H", "begin", "end", "reverse", "threads", "pack", "projected", "again")
+_NUMBERS = ("T", "B", "I", "H", "reverse", "threads", "part")
 _READ = ("lengths", "x", "w_ih", "w_hh", "b_ih", "b_hh", "h_0", "c_0", "h_tap", "c_tap", "h_keep", "c_keep")
 _KEPT = ("saved", "cells", "outputs", "y", "h_n", "c_n")
-_GRADS = ("grad_y", "grad_cells", "grad_h", "grad_c", "grad_gates")
-_SUMS = ("grad_w_hh", "grad_w_x", "rows", "grad_h_tap", "grad_c_tap")
+_GRADS = ("grad_y", "grad_cells", "grad_h", "grad_c", "grad_x")
+_OF_WEIGHTS = ("grad_w_ih", "grad_w_hh", "grad_b_ih", "grad_b_hh")
+_OF_TAPS = ("grad_h_tap", "grad_c_tap")
 
 
 class Call(ctypes.Structure):
@@ -32,12 +34,8 @@ class Call(ctypes.Structure):
         *((name, ctypes.c_void_p) for name in _READ),
         ("h_keep_stride", ctypes.c_int64),
         ("c_keep_stride", ctypes.c_int64),
-        ("panels", ctypes.c_void_p),
-        ("projection", ctypes.c_void_p),
-        ("projection_row", ctypes.c_int64),
-        *((name, ctypes.c_void_p) for name in (*_KEPT, *_GRADS)),
-        ("grad_gates_row", ctypes.c_int64),
-        *((name, ctypes.c_void_p) for name in _SUMS),
+        ("work", ctypes.c_void_p),
+        *((name, ctypes.c_void_p) for name in (*_KEPT, *_GRADS, *_OF_WEIGHTS, *_OF_TAPS)),
     )
 
     def __init__(self, **numbers: int) -> None:
@@ -53,19 +51,12 @@ class Call(ctypes.Structure):
 
     def run(self, op: str, direction: int, dtype: torch.dtype) -> None:
         """Call the kernel."""
-        status = library().bptt_run(OPS.index(op), direction, DTYPES.index(dtype), ctypes.byref(self))
+        lib, which = library(), (OPS.index(op), direction, DTYPES.index(dtype))
+        work = pool.lease((lib.bptt_work(*which, ctypes.byref(self)),), torch.uint8)
+        self.work = work.data_ptr()
+        status = lib.bptt_run(*which, ctypes.byref(self))
         if status != 0:
             raise RuntimeError(f"the native library has no {op} in {dtype}, status {status}")
-
-
-def panel_bytes(op: str, direction: int, dtype: torch.dtype, I: int, H: int) -> int:
-    """The size of the weights as the kernel reads them."""
-    return library().bptt_panels(OPS.index(op), direction, DTYPES.index(dtype), I, H)
-
-
-def row_bytes(dtype: torch.dtype, rows: int, I: int, H: int) -> int:
-    """Memory to sum the gradients of the weights over so many rows (t, b) at a time."""
-    return library().bptt_rows(DTYPES.index(dtype), rows, I, H)
 
 
 def instruction_set() -> str | None:
@@ -117,10 +108,8 @@ def library() -> ctypes.CDLL:
     # torch is loaded by now, and with it the OpenMP runtime that the two of them share.
     loaded = ctypes.CDLL(str(path))
     loaded.bptt_run.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.POINTER(Call))
-    loaded.bptt_panels.argtypes = (*(ctypes.c_int,) * 3, ctypes.c_int64, ctypes.c_int64)
-    loaded.bptt_panels.restype = ctypes.c_int64
-    loaded.bptt_rows.argtypes = (ctypes.c_int, *(ctypes.c_int64,) * 3)
-    loaded.bptt_rows.restype = ctypes.c_int64
+    loaded.bptt_work.argtypes = loaded.bptt_run.argtypes
+    loaded.bptt_work.restype = ctypes.c_int64
     loaded.bptt_busy.argtypes = (ctypes.c_int64,) * 2
     loaded.bptt_busy.restype = ctypes.c_int64
     loaded.bptt_isa.restype = loaded.bptt_isas.restype = ctypes.c_char_p

@@ -1,0 +1,155 @@
+// A pass over all steps, around any of the recurrences: the working memory shared out, the weights packed, and part
+// after part the steps and the products over all of them.
+#pragma once
+
+#include "sums.h"
+#include "walk.h"
+
+namespace bptt::BPTT_ISA {
+
+// Memory given out in turn, in whole lines of the cache; from nowhere, only the bytes are counted.
+class Space {
+ public:
+  explicit Space(void *begin) : begin_(static_cast<char *>(begin)) {}
+
+  template <class S>
+  S *take(int64_t count) {
+    S *here = begin_ ? reinterpret_cast<S *>(begin_ + used_) : nullptr;
+    used_ += (count * static_cast<int64_t>(sizeof(S)) + 63) / 64 * 64;
+    return here;
+  }
+
+  int64_t used() const { return used_; }
+
+ private:
+  char *begin_;
+  int64_t used_ = 0;
+};
+
+// Bytes of the gradients of gates, or of projected inputs, in work at once: they stay in the last-level cache.
+constexpr int64_t part_bytes = 2 << 20;
+
+// An odd number of cache lines: rows so far apart do not compete for the same few places of a cache.
+template <class S>
+constexpr int64_t apart(int64_t width) {
+  constexpr int64_t line = 64 / sizeof(S);
+  return ((width + line - 1) / line | 1) * line;
+}
+
+// Fewer rows for each thread do not fill its registers, or are too few for so many weights to come from far away.
+constexpr int64_t enough_rows = 4, enough_for_many_weights = 12;
+constexpr int64_t many_bytes = 256 << 10;
+// Products of one step below which threads meet more slowly than one of them computes.
+constexpr int64_t worth_meeting = 1 << 14;
+
+template <class V, class K>
+bool shares_rows(const bptt_call &c) {
+  const int64_t bytes = K::gates * c.H * c.H * static_cast<int64_t>(sizeof(typename V::Scalar));
+  const int64_t enough = bytes > many_bytes ? enough_for_many_weights : enough_rows;
+  return c.threads > 1 && c.B < enough * c.threads && c.B * c.H * c.H >= worth_meeting;
+}
+
+// How many threads have something to do.
+template <class V, class K>
+int64_t team(const bptt_call &c) {
+  const int64_t most = shares_rows<V, K>(c) ? strips<V>(c.H) : c.B;
+  return c.threads < most ? c.threads : most;
+}
+
+template <class V, class K>
+Plan<typename V::Scalar> plan(const bptt_call &call, int pass) {
+  using S = typename V::Scalar;
+  Plan<S> p{};
+  static_cast<bptt_call &>(p) = call;
+  p.gates = K::gates;
+  p.slots = K::slots;
+  const int64_t B = p.B, I = p.I, H = p.H, padded = vectors<V>(H) * V::lanes;
+  const int64_t step = B * p.slots * H * static_cast<int64_t>(sizeof(S));
+  const bool back = pass == BPTT_BACKWARD, lost = back && p.slots > 1 && !p.saved;
+  p.steps = p.T;
+  if (back || p.wide()) p.steps = p.T < part_bytes / step ? p.T : part_bytes / step;
+  if (call.part > 0 && call.part < p.steps) p.steps = call.part;
+  if (p.steps < 1) p.steps = 1;
+
+  Space space(call.work);
+  if (shares_rows<V, K>(call)) p.lots = space.take<Lot>(p.threads);
+  if (!back || lost) {
+    p.panels = space.take<S>(p.gates * H * padded);
+    p.input_panels = space.take<S>(p.gates * I * padded);
+    if (p.wide()) p.projection = space.take<S>(p.steps * B * p.gates * padded);
+  }
+  if (back) {
+    if (lost) p.saved = space.take<S>(p.steps * B * p.slots * H);
+    p.again = lost;
+    p.backward_panels = space.take<S>(ThroughMatrix<V>::panels(p.gates * H, H));
+    if (p.grad_x) p.grad_x_panels = space.take<S>(ThroughMatrix<V>::panels(p.gates * H, I));
+    p.grad_gates_row = apart<S>(p.slots * H);
+    p.grad_gates = space.take<S>(p.steps * B * p.grad_gates_row);
+    if (p.grad_w_ih || p.grad_w_hh || p.grad_b_ih || p.grad_b_hh) {
+      p.grad_w_x = space.take<S>((p.joined() + 1) * p.slots * H);
+      p.rows = space.take<S>(RowSums<V>::space(p));
+    }
+  }
+  p.bytes = space.used();
+  return p;
+}
+
+template <class V, class K>
+int64_t work(const bptt_call &call, int pass) {
+  return plan<V, K>(call, pass).bytes;
+}
+
+// The steps in parts, in the order of the pass.
+template <class S, class F>
+void each_part(Plan<S> &p, bool ascending, F take) {
+  const int64_t parts = (p.T + p.steps - 1) / p.steps;
+  for (int64_t i = 0; i < parts; i++) {
+    p.begin = (ascending ? i : parts - 1 - i) * p.steps;
+    p.end = p.begin + p.steps < p.T ? p.begin + p.steps : p.T;
+    take();
+  }
+}
+
+// Before the threads wait for each other the first time. One that was left alone shares nothing.
+template <class S>
+void prepare_lots(Plan<S> &p, Team team) {
+  if (team.size == 1) p.lots = nullptr;
+  if (p.lots) p.lots[team.id] = {0, 0};
+}
+
+template <class V, class K>
+void run_forward(const bptt_call &call, Team team) {
+  auto p = plan<V, K>(call, BPTT_FORWARD);
+  prepare_lots(p, team);
+  K::pack(p, team);
+  wait_for_team();
+  each_part(p, !p.reverse, [&] {
+    if (p.wide()) K::project(p, team);
+    K::forward(p, team);
+  });
+}
+
+template <class V, class K>
+void run_backward(const bptt_call &call, Team team) {
+  auto p = plan<V, K>(call, BPTT_BACKWARD);
+  const int64_t rows = p.gates * p.H;
+  prepare_lots(p, team);
+  if (p.again) K::pack(p, team);
+  ThroughMatrix<V>::pack(p.w_hh, rows, p.H, 0, team, p.backward_panels);
+  // The slots of a GRU begin with n, its gates end with it.
+  const int64_t shift = K::first_slot_of_state * (rows - p.H);
+  if (p.grad_x) ThroughMatrix<V>::pack(p.w_ih, rows, p.I, shift, team, p.grad_x_panels);
+  wait_for_team();
+  each_part(p, p.reverse, [&] {
+    if (p.again) {
+      p.saved_from = p.begin;
+      if (p.wide()) K::project(p, team);
+      K::forward(p, team);
+    }
+    K::backward(p, team);
+    if (p.grad_x) grad_inputs<V>(p, team);
+    if (p.rows) RowSums<V>::add(p, team, K::first_slot_of_state);
+  });
+}
+
+}  // namespace bptt::BPTT_ISA
