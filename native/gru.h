@@ -125,10 +125,9 @@ struct Gru {
     fma(reset, from_h[2], from_x[2]).store(sums);
     update.store(sums + L);
     if (c.saved) {
-      S *saved = walk.saved(i) + unit;
-      put(saved, reset, width);
-      put(saved + H, update, width);
-      put(saved + 3 * H, from_h[2], width);
+      S *saved = walk.saved(i) + 4 * unit;
+      put(saved, reset, width, c.stream_saved);
+      put(saved + width, from_h[2], width, c.stream_saved);
     }
   }
 
@@ -137,7 +136,11 @@ struct Gru {
     const int64_t H = c.H, unit = u * L, place = walk.place(i) * H + unit;
     const int width = lanes_at<V>(H, u);
     const V candidate = tanh(sum);
-    if (c.saved) put(walk.saved(i) + 2 * H + unit, candidate, width);
+    if (c.saved) {
+      S *saved = walk.saved(i) + 4 * unit + 2 * width;
+      put(saved, update, width, c.stream_saved);
+      put(saved + width, candidate, width, c.stream_saved);
+    }
     if (c.again) return;
     V h = fma(update, take<V>(before, width), (V::set(1) - update) * candidate);
     if (c.h_tap) h = h + take<V>(walk.at(c.h_tap, place), width);
@@ -156,11 +159,12 @@ struct Gru {
     for (int64_t u = first; u < stop; u++) {
       const int64_t unit = u * L;
       const int width = lanes_at<V>(H, u);
-      for (int g = 0; g < 4; g++) fetch_ahead(saved + g * H, unit, 4 * H);
+      for (int g = 0; g < 4; g++) fetch_ahead(saved, 4 * unit + g * L, 4 * H);
       fetch_ahead(before, unit, H);
       fetch_ahead(grad_y, unit, H);
-      const V reset = take<V>(saved + unit, width), update = take<V>(saved + H + unit, width);
-      const V candidate = take<V>(saved + 2 * H + unit, width), hidden = take<V>(saved + 3 * H + unit, width);
+      const S *at = saved + 4 * unit;
+      const V reset = take<V>(at, width), hidden = take<V>(at + width, width);
+      const V update = take<V>(at + 2 * width, width), candidate = take<V>(at + 3 * width, width);
       V dh = take<V>(grad_h + unit, width);
       if (grad_y) dh = dh + take<V>(grad_y + unit, width);
       if (grad_h_tap) put(grad_h_tap + unit, dh, width);

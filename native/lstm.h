@@ -85,7 +85,8 @@ struct Lstm {
       through_gates.close();
       for (int64_t i = 0; i < count; i++) {
         const S keep = walk.keep(i, c.h_keep, c.h_keep_stride);
-        if (keep != 0) through_gates.open(walk.gates(walk.place_in_part(i)), walk.at(c.grad_h, walk.row(i) * H), keep);
+        if (keep != 0)
+          through_gates.open(walk.gates(walk.place_in_part(i)), walk.at(c.grad_h, walk.row(i) * H), keep);
       }
     }
     walk.share(strips<V>(H), [&](int64_t first, int64_t stop) { through_gates.multiply(false, first, stop); });
@@ -121,11 +122,11 @@ struct Lstm {
     }
     const V in = sigmoid(z[0]), forget = sigmoid(z[1]), candidate = tanh(z[2]), out = sigmoid(z[3]);
     if (c.saved) {
-      S *saved = walk.saved(i) + unit;
-      put(saved, in, width);
-      put(saved + H, forget, width);
-      put(saved + 2 * H, candidate, width);
-      put(saved + 3 * H, out, width);
+      S *saved = walk.saved(i) + 4 * unit;
+      put(saved, in, width, c.stream_saved);
+      put(saved + width, forget, width, c.stream_saved);
+      put(saved + 2 * width, candidate, width, c.stream_saved);
+      put(saved + 3 * width, out, width, c.stream_saved);
     }
     if (c.again) return;
     S *state = walk.at(c.c_n, walk.row(i) * H + unit);
@@ -162,12 +163,13 @@ struct Lstm {
     for (int64_t u = first; u < stop; u++) {
       const int64_t unit = u * L;
       const int width = lanes_at<V>(H, u);
-      for (int g = 0; g < 4; g++) fetch_ahead(saved + g * H, unit, 4 * H);
+      for (int g = 0; g < 4; g++) fetch_ahead(saved, 4 * unit + g * L, 4 * H);
       fetch_ahead(cells, unit, H);
       fetch_ahead(cells_before, unit, H);
       fetch_ahead(grad_y, unit, H);
-      const V in = take<V>(saved + unit, width), forget = take<V>(saved + H + unit, width);
-      const V candidate = take<V>(saved + 2 * H + unit, width), out = take<V>(saved + 3 * H + unit, width);
+      const S *at = saved + 4 * unit;
+      const V in = take<V>(at, width), forget = take<V>(at + width, width);
+      const V candidate = take<V>(at + 2 * width, width), out = take<V>(at + 3 * width, width);
       const V squashed = tanh(take<V>(cells + unit, width));
       V dh = take<V>(grad_h + unit, width);
       if (grad_y) dh = dh + take<V>(grad_y + unit, width);

@@ -186,8 +186,8 @@ inline Strip strip(int64_t H, int64_t s) {
 // The strip s of a (K, H) matrix whose rows and columns lie `row` and `column` numbers apart, with its rows
 // moved up by `shift`, the first ones to the end.
 template <class V>
-void pack_strip(const typename V::Scalar *w, int64_t H, int64_t K, int64_t row, int64_t column, int64_t shift, int64_t s,
-                typename V::Scalar *out) {
+void pack_strip(const typename V::Scalar *w, int64_t H, int64_t K, int64_t row, int64_t column, int64_t shift,
+                int64_t s, typename V::Scalar *out) {
   constexpr int64_t L = V::lanes;
   const Strip at = strip<V>(H, s);
   const int64_t width = at.vectors * L, first = at.first * L;

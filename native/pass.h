@@ -29,6 +29,9 @@ class Space {
 // Bytes of the gradients of gates, or of projected inputs, in work at once: they stay in the last-level cache.
 constexpr int64_t part_bytes = 2 << 20;
 
+// Bytes that no cache holds until the backward pass comes for them.
+constexpr int64_t beyond_caches = 32 << 20;
+
 // An odd number of cache lines: rows so far apart do not compete for the same few places of a cache.
 template <class S>
 constexpr int64_t apart(int64_t width) {
@@ -70,6 +73,9 @@ Plan<typename V::Scalar> plan(const bptt_call &call, int pass) {
   if (back || p.wide()) p.steps = p.T < part_bytes / step ? p.T : part_bytes / step;
   if (call.part > 0 && call.part < p.steps) p.steps = call.part;
   if (p.steps < 1) p.steps = 1;
+  constexpr int64_t vector = V::lanes * static_cast<int64_t>(sizeof(S));
+  const bool aligned = reinterpret_cast<uintptr_t>(p.saved) % vector == 0 && p.slots * H % V::lanes == 0;
+  p.stream_saved = !back && aligned && p.T * step > beyond_caches;
 
   Space space(call.work);
   if (shares_rows<V, K>(call)) p.lots = space.take<Lot>(p.threads);
@@ -127,6 +133,7 @@ void run_forward(const bptt_call &call, Team team) {
     if (p.wide()) K::project(p, team);
     K::forward(p, team);
   });
+  if (p.stream_saved) V::fence();
 }
 
 template <class V, class K>

@@ -33,7 +33,9 @@ struct bptt_call {
   void *work;                              // bptt_work() bytes
 
   // Forward: written. Backward: read.
-  void *saved;    // (T, B, S·H); NULL forward: there will be no backward pass; backward: compute it again
+  // (T, B, S·H), in an order of the kernels' own. NULL stands forward for no backward pass to come, and backward
+  // for computing it again.
+  void *saved;
   void *cells;    // (T, B, H): c of every step, after its tap
   void *outputs;  // (T, B, H): h of every step before its tap, wanted by the RNN's backward pass under taps
   void *y;        // (T, B, H)

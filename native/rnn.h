@@ -87,7 +87,8 @@ struct Rnn {
       through_gates.close();
       for (int64_t i = 0; i < count; i++) {
         const S keep = walk.keep(i, c.h_keep, c.h_keep_stride);
-        if (keep != 0) through_gates.open(walk.gates(walk.place_in_part(i)), walk.at(c.grad_h, walk.row(i) * H), keep);
+        if (keep != 0)
+          through_gates.open(walk.gates(walk.place_in_part(i)), walk.at(c.grad_h, walk.row(i) * H), keep);
       }
     }
     walk.share(strips<V>(H), [&](int64_t first, int64_t stop) { through_gates.multiply(false, first, stop); });

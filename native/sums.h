@@ -80,7 +80,8 @@ class RowSums {
   // From sums by input and slot to gradients by gate.
   static void write_joined(const Plan<S> &c, Team team, int64_t shift) {
     const int64_t gates = c.gates * c.H, slots = c.slots * c.H, inputs = c.joined();
-    S *w_ih = static_cast<S *>(c.grad_w_ih), *b_ih = static_cast<S *>(c.grad_b_ih), *b_hh = static_cast<S *>(c.grad_b_hh);
+    S *w_ih = static_cast<S *>(c.grad_w_ih);
+    S *b_ih = static_cast<S *>(c.grad_b_ih), *b_hh = static_cast<S *>(c.grad_b_hh);
     const S *biases = c.grad_w_x + inputs * slots;
     for (int64_t j = gates * team.id / team.size; j < gates * (team.id + 1) / team.size; j++) {
       const int64_t of_input = j < gates - shift ? j + shift : j - (gates - shift);

@@ -43,6 +43,14 @@ inline void put(typename V::Scalar *p, V value, int width) {
 }
 
 template <class V>
+inline void put(typename V::Scalar *p, V value, int width, bool stream) {
+  if (stream && width == V::lanes)
+    value.stream(p);
+  else
+    put(p, value, width);
+}
+
+template <class V>
 inline int lanes_at(int64_t H, int64_t u) {
   const int64_t left = H - u * V::lanes;
   return static_cast<int>(left < V::lanes ? left : V::lanes);
@@ -84,7 +92,12 @@ template <class S>
 class Walk {
  public:
   Walk(const Plan<S> &call, Team team)
-      : call(call), team_(team), first_(start(team.id, team)), stop_(start(team.id + 1, team)), step_(1), active_(call.B) {
+      : call(call),
+        team_(team),
+        first_(start(team.id, team)),
+        stop_(start(team.id + 1, team)),
+        step_(1),
+        active_(call.B) {
     if (call.lots) {
       first_ = 0;
       stop_ = call.B;
@@ -110,8 +123,11 @@ class Walk {
     return sum;
   }
   S *projection(int64_t row_width) const {
-    const int64_t earlier = call.lots ? 0 : call.lengths ? first_ * (call.B / step_) + (first_ < call.B % step_ ? first_ : call.B % step_)
-                                         : first_;
+    int64_t earlier = first_;  // sequences of other threads
+    if (call.lengths && !call.lots) {
+      const int64_t more = call.B % step_;
+      earlier = first_ * (call.B / step_) + (first_ < more ? first_ : more);
+    }
     return at(call.projection, earlier * call.steps * row_width);
   }
 
@@ -168,7 +184,7 @@ class Walk {
     return first ? at(initial, b * call.H) : at(series, (earlier * call.B + b) * call.H);
   }
 
-  // What is saved of a row, S·H numbers.
+  // What is saved of a row: S·H numbers, for each vector of units its S slots.
   S *saved(int64_t i) {
     return at(call.saved, ((t_ - call.saved_from) * call.B + active_[i]) * call.slots * call.H);
   }
@@ -202,7 +218,8 @@ class Walk {
   Scratch<int64_t> active_;
 };
 
-// Gradients through a (K, width) matrix of weights: to = factor · (from × matrix), added to what is there for a carry.
+// Gradients through a (K, width) matrix of weights: to = factor · (from × matrix), for a carry added to what is
+// there.
 template <class V>
 class ThroughMatrix {
  public:
@@ -210,7 +227,13 @@ class ThroughMatrix {
 
   // For at most so many rows at once.
   ThroughMatrix(const S *panels, int64_t K, int64_t width, int64_t most)
-      : panels_(panels), K_(K), width_(width), rows_(most), targets_(most), factors_(most), sums_(most * 4 * V::lanes) {}
+      : panels_(panels),
+        K_(K),
+        width_(width),
+        rows_(most),
+        targets_(most),
+        factors_(most),
+        sums_(most * 4 * V::lanes) {}
 
   static int64_t panels(int64_t K, int64_t width) { return K * vectors<V>(width) * V::lanes; }
 

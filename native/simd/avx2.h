@@ -18,6 +18,9 @@ struct F32 {
   static F32 load(const float* p) { return {_mm256_loadu_ps(p)}; }
   static F32 load(const float* p, int n) { return {_mm256_maskload_ps(p, first(n))}; }
   void store(float* p) const { _mm256_storeu_ps(p, v); }
+  // Past the caches, to an aligned address; other threads see it after a fence.
+  void stream(float* p) const { _mm256_stream_ps(p, v); }
+  static void fence() { _mm_sfence(); }
   void store(float* p, int n) const { _mm256_maskstore_ps(p, first(n), v); }
 
   friend F32 operator+(F32 a, F32 b) { return {_mm256_add_ps(a.v, b.v)}; }
@@ -53,6 +56,8 @@ struct F64 {
   static F64 load(const double* p) { return {_mm256_loadu_pd(p)}; }
   static F64 load(const double* p, int n) { return {_mm256_maskload_pd(p, first(n))}; }
   void store(double* p) const { _mm256_storeu_pd(p, v); }
+  void stream(double* p) const { _mm256_stream_pd(p, v); }
+  static void fence() { _mm_sfence(); }
   void store(double* p, int n) const { _mm256_maskstore_pd(p, first(n), v); }
 
   friend F64 operator+(F64 a, F64 b) { return {_mm256_add_pd(a.v, b.v)}; }

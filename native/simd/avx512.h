@@ -16,6 +16,8 @@ struct F32 {
   static F32 load(const float* p) { return {_mm512_loadu_ps(p)}; }
   static F32 load(const float* p, int n) { return {_mm512_maskz_loadu_ps(first(n), p)}; }
   void store(float* p) const { _mm512_storeu_ps(p, v); }
+  void stream(float* p) const { _mm512_stream_ps(p, v); }
+  static void fence() { _mm_sfence(); }
   void store(float* p, int n) const { _mm512_mask_storeu_ps(p, first(n), v); }
 
   friend F32 operator+(F32 a, F32 b) { return {_mm512_add_ps(a.v, b.v)}; }
@@ -49,6 +51,8 @@ struct F64 {
   static F64 load(const double* p) { return {_mm512_loadu_pd(p)}; }
   static F64 load(const double* p, int n) { return {_mm512_maskz_loadu_pd(first(n), p)}; }
   void store(double* p) const { _mm512_storeu_pd(p, v); }
+  void stream(double* p) const { _mm512_stream_pd(p, v); }
+  static void fence() { _mm_sfence(); }
   void store(double* p, int n) const { _mm512_mask_storeu_pd(p, first(n), v); }
 
   friend F64 operator+(F64 a, F64 b) { return {_mm512_add_pd(a.v, b.v)}; }

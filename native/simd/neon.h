@@ -19,6 +19,8 @@ struct F32 {
     return load(whole);
   }
   void store(float* p) const { vst1q_f32(p, v); }
+  void stream(float* p) const { store(p); }
+  static void fence() {}
   void store(float* p, int n) const {
     float whole[lanes];
     store(whole);
@@ -57,6 +59,8 @@ struct F64 {
     return n == 2 ? load(p) : F64{vsetq_lane_f64(*p, vdupq_n_f64(0), 0)};
   }
   void store(double* p) const { vst1q_f64(p, v); }
+  void stream(double* p) const { store(p); }
+  static void fence() {}
   void store(double* p, int n) const {
     if (n == 2) return store(p);
     *p = vgetq_lane_f64(v, 0);

@@ -18,6 +18,8 @@ struct One {
   static One load(const S* p) { return {*p}; }
   static One load(const S* p, int) { return {*p}; }
   void store(S* p) const { *p = v; }
+  void stream(S* p) const { store(p); }
+  static void fence() {}
   void store(S* p, int) const { *p = v; }
 
   friend One operator+(One a, One b) { return {a.v + b.v}; }

@@ -34,6 +34,8 @@ inline V each_lane(F f) {
   return v;
 }
 
+inline void _mm_sfence() {}
+
 #define BITS(p, S, V, M)                                                                                     \
   inline V _mm512_set1_##p(S s) { return each_lane<V>([&](int) { return s; }); }                             \
   inline V _mm512_setzero_##p() { return _mm512_set1_##p(0); }                                               \
@@ -47,6 +49,7 @@ inline V each_lane(F f) {
       if (const auto i = &lane - a.lane; m >> i & 1) to[i] = lane;                                           \
   }                                                                                                          \
   inline void _mm512_storeu_##p(S *to, V a) { _mm512_mask_storeu_##p(to, static_cast<M>(-1), a); }           \
+  inline void _mm512_stream_##p(S *to, V a) { _mm512_storeu_##p(to, a); }                                    \
   inline M _mm512_cmp_##p##_mask(V a, V b, int) {                                                            \
     M m = 0;                                                                                                 \
     for (const S &lane : a.lane) {                                                                           \
