@@ -8,12 +8,13 @@ import pytest
 
 @dataclass
 class Load:
-    """A meter that tells shares from a list, then the last of them for ever."""
+    """A meter that tells shares from a list, then the last of them for ever; so of threads stacked on one core."""
 
     shares: list[float] = field(default_factory=lambda: [0.0])
     mean: float = 0.0
     pause: float = 0.0
     watched: int = 0
+    stacked: list[bool] = field(default_factory=lambda: [False])
 
     def average(self) -> float:
         return self.mean
@@ -22,6 +23,10 @@ class Load:
         self.watched += 1
         share = self.shares.pop(0) if len(self.shares) > 1 else self.shares[0]
         return lambda: share
+
+    def cores(self, threads: int) -> float:
+        together = self.stacked.pop(0) if len(self.stacked) > 1 else self.stacked[0]
+        return 1.0 if together else float(threads)
 
 
 @pytest.fixture

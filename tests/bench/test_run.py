@@ -135,6 +135,14 @@ def test_a_row_that_stays_disturbed_ends_the_bench_with_what_it_has(load, tmp_pa
     assert [row["shape"] for row in bench.read(tmp_path / "x.json")["rows"]] == [TINY]
 
 
+def test_threads_left_on_one_core_are_not_timed(load):
+    meter = load(stacked=[True, False, True, False])  # before the first attempt, and after the second
+    assert len(bench.run(Request(shapes=TINY, threads=(2,), pairs=1), command="", meter=meter)["rows"]) == 1
+    assert meter.stacked == [False]
+    with pytest.raises(LoadedError, match=r"2 threads must compute on at least \S+ cores, got 1\.0"):
+        bench.run(Request(shapes=TINY, threads=(2,), pairs=1), command="", meter=load(stacked=[True]))
+
+
 def test_an_interrupted_bench_goes_on(idle, tmp_path):
     out = tmp_path / "new" / "x.json"
 

@@ -7,8 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
+from .. import ops
+
 AVERAGE = 0.3  # of the load over the last minute, beside what this process itself causes
 SHARE = 0.1  # of one CPU, taken by others
+CORES = 0.8  # of one, for each thread
 
 
 class LoadedError(RuntimeError):
@@ -35,6 +38,10 @@ class Meter(Protocol):
         """
         ...
 
+    def cores(self, threads: int) -> float:
+        """How many cores so many threads compute on now: a scheduler may leave two of them on one for seconds."""
+        ...
+
 
 class System:
     """The meter of the machine: `/proc/stat` on Linux, elsewhere the load average alone."""
@@ -57,6 +64,12 @@ class System:
 
         return share
 
+    def cores(self, threads: int) -> float:
+        try:
+            return threads if threads == 1 else ops.fma_peak(threads) / ops.fma_peak(1)
+        except RuntimeError:  # without the kernels nothing tells
+            return threads
+
 
 def look(meter: Meter) -> float:
     """The share of one CPU that others use while this process rests."""
@@ -76,6 +89,14 @@ def loaded(share: float, average: float = 0.0) -> str | None:
         return f"other processes may use at most {100 * SHARE:g} % of one CPU, got {100 * share:.0f} %"
     if average > AVERAGE:
         return f"the load average of the last minute must be at most {AVERAGE}, got {average:.2f}"
+    return None
+
+
+def crowded(cores: float, threads: int) -> str | None:
+    """Why so many threads do not compute side by side, or None."""
+    wanted = CORES * min(threads, os.cpu_count() or 1)
+    if cores < wanted:
+        return f"{threads} threads must compute on at least {wanted:g} cores, got {cores:.1f}"
     return None
 
 

@@ -13,7 +13,7 @@ from ._check import TOLERANCE, check
 from ._data import make
 from ._floor import Machine, at_best, better, floor, has_floor
 from ._kept import bytes_kept
-from ._load import LoadedError, Meter, System, loaded, look
+from ._load import LoadedError, Meter, System, crowded, loaded, look
 from ._measure import measure
 from ._record import Document, add, begin, has, write
 from ._request import Request
@@ -96,6 +96,7 @@ def run(
             row, share = _quiet(
                 lambda case=case, rival=rival, tell=tell: _timed(case, rival, request.pairs, tell),
                 meter,
+                case.threads,
                 force,
             )
         row |= {
@@ -133,18 +134,21 @@ def _timed(case: Case, rival: str, pairs: int, tell: Callable[[int], object]) ->
     }
 
 
-def _quiet(measured: Callable[[], dict[str, Any]], meter: Meter, force: bool) -> tuple[dict[str, Any], float]:
-    """A row, and the share of one CPU that others used meanwhile; measured again if they used much."""
-    share = 0.0
+def _quiet(
+    measured: Callable[[], dict[str, Any]], meter: Meter, threads: int, force: bool
+) -> tuple[dict[str, Any], float]:
+    """A row, and the share of one CPU that others used meanwhile; measured again if it was disturbed."""
+    problem = None
     for _ in range(_ATTEMPTS):
-        share = look(meter)
-        if force or loaded(share) is None:
+        problem = loaded(look(meter)) or crowded(meter.cores(threads), threads)
+        if force or problem is None:
             watched = meter.watch()
             row = measured()
             share = watched()
-            if force or loaded(share) is None:
+            problem = loaded(share) or crowded(meter.cores(threads), threads)
+            if force or problem is None:
                 return row, share
-    raise LoadedError(loaded(share))
+    raise LoadedError(problem)
 
 
 def _load(meter: Meter, force: bool) -> dict[str, float]:
