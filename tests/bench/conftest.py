@@ -8,7 +8,7 @@ import pytest
 
 @dataclass
 class Load:
-    """A meter that tells shares from a list, then the last of them for ever; so of threads stacked on one core."""
+    """A meter that tells shares from a list, then the last for ever; so of threads stacked on one core."""
 
     shares: list[float] = field(default_factory=lambda: [0.0])
     mean: float = 0.0

@@ -39,7 +39,10 @@ class Meter(Protocol):
         ...
 
     def cores(self, threads: int) -> float:
-        """How many cores so many threads compute on now: a scheduler may leave two of them on one for seconds."""
+        """How many cores so many threads compute on now.
+
+        A scheduler may leave two of them on one for seconds.
+        """
         ...
 
 
