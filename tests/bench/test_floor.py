@@ -6,7 +6,7 @@ import pytest
 
 from bptt import ops
 from bptt.bench import Case, Shape, System
-from bptt.bench._floor import Machine, at_best, floor
+from bptt.bench._floor import Machine, floor, middle, now
 
 ZEN4 = Machine(peak=2 * 117.1e9, activation=0.355e-9)
 
@@ -39,17 +39,21 @@ def test_other_rows_have_no_floor(options):
 
 @pytest.mark.skipif(ops.instruction_set() is None, reason="no native kernels here")
 def test_the_machine_is_measured():
-    best = at_best(1)
-    assert 1e9 < best.peak < 1e12
-    assert 1e-11 < best.activation < 1e-7
+    machine = now(1)
+    assert 1e9 < machine.peak < 1e12
+    assert 1e-11 < machine.activation < 1e-7
+
+
+def test_the_middle_of_measurements():
+    assert middle([Machine(3, 1), Machine(1, 3), Machine(2, 2)]) == Machine(2, 2)
 
 
 def test_without_the_kernels_there_is_no_floor(monkeypatch):
-    def missing(_threads):
+    def missing(_threads, **_):
         raise RuntimeError
 
     monkeypatch.setattr(ops, "fma_peak", missing)
-    assert at_best(1) is None
+    assert now(1) is None
 
 
 def test_the_meter_leaves_out_what_this_process_uses():

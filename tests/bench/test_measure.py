@@ -28,12 +28,26 @@ class Clock:
 def test_the_ratio_is_the_median_of_the_pairs_with_quartiles():
     pairs = Pairs(ours=(1.0, 1.0, 2.0, 1.0, 1.0), rival=(1.0, 2.0, 6.0, 4.0, 5.0))
     assert (pairs.ratio.lower, pairs.ratio.median, pairs.ratio.upper) == (2.0, 3.0, 4.0)
-    assert pairs.seconds == 1.0
 
 
 def test_a_single_pair_is_its_own_quartiles():
     ratio = Pairs((2.0,), (3.0,)).ratio
     assert (ratio.lower, ratio.median, ratio.upper) == (1.5, 1.5, 1.5)
+
+
+def test_the_share_of_the_floor_follows_the_machine():
+    slower = tuple(1.0 + k for k in range(15))  # and the floor with it
+    assert Pairs(slower, slower, tuple(seconds / 2 for seconds in slower)).floor_share == 0.5
+    assert Pairs(slower, slower).floor_share is None
+
+
+def test_the_floor_is_gauged_before_and_after_ours():
+    clock = Clock()
+    floors = iter([1.0, 3.0, 50.0, 50.0, 70.0, 70.0, 4.0, 6.0])  # ours, the rival's, the rival's, ours
+    pairs = measure(
+        clock.work("ours", 10.0), clock.work("rival", 10.0), pairs=2, clock=clock, gauge=lambda: next(floors)
+    )
+    assert pairs.floors == (2.0, 5.0)
 
 
 def test_slow_drift_of_both_sides_leaves_the_ratio():

@@ -1,5 +1,7 @@
 """The least time that a recurrence can take on this machine."""
 
+import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .. import ops
@@ -12,7 +14,7 @@ _ACTIVATIONS = {"lstm": 5, "gru": 3, "rnn": 1}
 
 @dataclass(frozen=True)
 class Machine:
-    """What the machine can do at best, measured in this run.
+    """What the machine can do at a moment.
 
     Attributes:
         peak: float32 operations per second of some threads together.
@@ -23,19 +25,20 @@ class Machine:
     activation: float
 
 
-def at_best(threads: int) -> Machine | None:
-    """What so many threads can do, measured now; None without the native kernels."""
+def now(threads: int) -> Machine | None:
+    """What so many threads can do, measured in about 10 ms; None without the native kernels."""
     try:
-        return Machine(ops.fma_peak(threads), ops.activation_seconds())
+        return Machine(ops.fma_peak(threads, trials=1), ops.activation_seconds(trials=1))
     except RuntimeError:
         return None
 
 
-def better(one: Machine | None, other: Machine | None) -> Machine | None:
-    """The best of two measurements."""
-    if one is None or other is None:
-        return one or other
-    return Machine(max(one.peak, other.peak), min(one.activation, other.activation))
+def middle(machines: Sequence[Machine]) -> Machine:
+    """The medians of several measurements."""
+    return Machine(
+        statistics.median(machine.peak for machine in machines),
+        statistics.median(machine.activation for machine in machines),
+    )
 
 
 def has_floor(case: Case) -> bool:

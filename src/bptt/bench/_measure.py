@@ -21,10 +21,11 @@ class Ratio:
 
 @dataclass(frozen=True)
 class Pairs:
-    """Times of both sides of every pair, in seconds of one call."""
+    """Times of both sides of every pair, in seconds of one call, and the floor under ours at that moment."""
 
     ours: tuple[float, ...]
     rival: tuple[float, ...]
+    floors: tuple[float, ...] = ()
 
     @property
     def ratio(self) -> Ratio:
@@ -32,9 +33,13 @@ class Pairs:
         return summarize([b / a for a, b in zip(self.ours, self.rival, strict=True)])
 
     @property
-    def seconds(self) -> float:
-        """Our median."""
-        return statistics.median(self.ours)
+    def floor_share(self) -> float | None:
+        """The median share that the floor has in our time."""
+        if not self.floors:
+            return None
+        return statistics.median(
+            floor / seconds for floor, seconds in zip(self.floors, self.ours, strict=True)
+        )
 
 
 def summarize(ratios: Sequence[float]) -> Ratio:
@@ -54,6 +59,7 @@ def measure(
     at_least: float = 0.02,
     clock: Callable[[], float] = time.perf_counter,
     tell: Callable[[int], object] = lambda _: None,
+    gauge: Callable[[], float | None] = lambda: None,
 ) -> Pairs:
     """Time two pieces of work in turns: ours, rival, rival, ours, and so on.
 
@@ -65,6 +71,8 @@ def measure(
         at_least: how long, in seconds, one timing of either must last; calls are repeated to fill it.
         clock: seconds since any moment.
         tell: is called with the number of pairs done.
+        gauge: what the floor under one call of ours is now, in seconds, or None. Asked before and after every
+            timing, since a shared machine is not equally fast all the time.
 
     Returns:
         The times of one call.
@@ -72,11 +80,16 @@ def measure(
     with without_collector():
         counts = [_calls(work, warm_ups, at_least, clock) for work in (ours, rival)]
         times: tuple[list[float], list[float]] = ([], [])
+        floors: list[float] = []
         for pair in range(pairs):
             for side in (0, 1) if pair % 2 == 0 else (1, 0):
+                before = gauge()
                 times[side].append(_seconds((ours, rival)[side], counts[side], clock) / counts[side])
+                after = gauge()
+                if side == 0 and before is not None and after is not None:
+                    floors.append((before + after) / 2)
             tell(pair + 1)
-    return Pairs(tuple(times[0]), tuple(times[1]))
+    return Pairs(tuple(times[0]), tuple(times[1]), tuple(floors))
 
 
 @contextmanager

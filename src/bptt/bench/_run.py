@@ -11,7 +11,7 @@ import torch
 from ._case import Case
 from ._check import TOLERANCE, check
 from ._data import make
-from ._floor import Machine, at_best, better, floor, has_floor
+from ._floor import Machine, floor, has_floor, middle, now
 from ._kept import bytes_kept
 from ._load import LoadedError, Meter, System, crowded, loaded, look
 from ._measure import measure
@@ -118,18 +118,23 @@ def _timed(case: Case, rival: str, pairs: int, tell: Callable[[int], object]) ->
     kept = None
     if case.mode == "train":
         kept = {"ours": bytes_kept(case, data, mine), "rival": bytes_kept(case, data, other)}
-    # Before and after, since a shared machine is not equally fast all the time.
-    best = at_best(case.threads) if has_floor(case) else None
-    times = measure(work(case, data, mine), work(case, data, other), pairs=pairs, tell=tell)
-    best = best and better(best, at_best(case.threads))
-    least = None if best is None else floor(case, best)
+    seen: list[Machine] = []
+
+    def gauge() -> float | None:
+        machine = now(case.threads) if has_floor(case) else None
+        if machine is None:
+            return None
+        seen.append(machine)
+        return floor(case, machine)
+
+    times = measure(work(case, data, mine), work(case, data, other), pairs=pairs, tell=tell, gauge=gauge)
     return {
         **case.words(),
         "rival": rival,
         "ratio": asdict(times.ratio),
         "pairs": pairs,
-        "at_best": _plain(best),
-        "floor_share": None if least is None else least / times.seconds,
+        "machine": asdict(middle(seen)) if seen else None,
+        "floor_share": times.floor_share,
         "bytes_kept": kept,
     }
 
@@ -156,10 +161,6 @@ def _load(meter: Meter, force: bool) -> dict[str, float]:
     if not force and (problem := loaded(share, average)) is not None:
         raise LoadedError(problem)
     return {"average": average, "other_processes": share}
-
-
-def _plain(machine: Machine | None) -> dict[str, float] | None:
-    return None if machine is None else asdict(machine)
 
 
 @contextmanager

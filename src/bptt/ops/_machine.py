@@ -13,26 +13,29 @@ _CALLS = 32
 _TRIALS = 15
 
 
-def fma_peak(threads: int) -> float:
+def fma_peak(threads: int, *, trials: int = _TRIALS) -> float:
     """The float32 operations per second of so many threads that multiply and add in registers.
 
     Args:
         threads: how many, all at once.
+        trials: the best counts; each takes about 10 ms.
 
     Returns:
-        Operations per second of all of them together, in the best of several trials; takes 0.2 s. A
-        multiplication with an addition counts as two.
+        Operations per second of all of them together. A multiplication with an addition counts as two.
 
     Raises:
         RuntimeError: if the native kernels are missing.
     """
     _need_kernels()
-    operations = native.busy(threads, _ROUNDS)
-    return operations / _seconds(lambda: native.busy(threads, _ROUNDS))
+    operations = native.busy(threads, 1) * _ROUNDS
+    return operations / _seconds(lambda: native.busy(threads, _ROUNDS), trials)
 
 
-def activation_seconds() -> float:
+def activation_seconds(*, trials: int = _TRIALS) -> float:
     """The seconds that the native tanh takes per float32 number, on one thread, its numbers in the caches.
+
+    Args:
+        trials: the best counts; each takes about half a millisecond.
 
     Raises:
         RuntimeError: if the native kernels are missing.
@@ -44,7 +47,7 @@ def activation_seconds() -> float:
         for _ in range(_CALLS):
             native.activation(1, x, x)
 
-    return _seconds(work) / (_CALLS * _ELEMENTS)
+    return _seconds(work, trials) / (_CALLS * _ELEMENTS)
 
 
 def _need_kernels() -> None:
@@ -52,9 +55,9 @@ def _need_kernels() -> None:
         raise RuntimeError(f"only the native kernels can measure the machine: {native.MISSING}")
 
 
-def _seconds(work: Callable[[], object]) -> float:
+def _seconds(work: Callable[[], object], trials: int) -> float:
     best = float("inf")
-    for _ in range(_TRIALS):
+    for _ in range(trials):
         began = time.perf_counter()
         work()
         best = min(best, time.perf_counter() - began)
