@@ -99,8 +99,7 @@ struct Lstm {
         const int width = lanes_at<V>(c.H, u);
         V sum = V::set(0);
         if (c.b_hh) sum = take<V>(static_cast<const S *>(c.b_hh) + g * c.H + u * L, width);
-        if (c.b_ih)
-          sum = sum + take<V>(static_cast<const S *>(c.b_ih) + g * c.H + u * L, width);
+        if (c.b_ih) sum = sum + take<V>(static_cast<const S *>(c.b_ih) + g * c.H + u * L, width);
         sum.store(bias + (u * 4 + g) * L);
       }
   }

@@ -10,18 +10,21 @@ namespace bptt::BPTT_ISA {
 // Memory given out in turn, in whole lines of the cache; from nowhere, only the bytes are counted.
 class Space {
  public:
-  explicit Space(void *begin) : begin_(static_cast<char *>(begin)) {}
+  explicit Space(void *begin)
+      : begin_(reinterpret_cast<char *>((reinterpret_cast<uintptr_t>(begin) + line - 1) / line * line)) {}
 
   template <class S>
   S *take(int64_t count) {
     S *here = begin_ ? reinterpret_cast<S *>(begin_ + used_) : nullptr;
-    used_ += (count * static_cast<int64_t>(sizeof(S)) + 63) / 64 * 64;
+    used_ += (count * static_cast<int64_t>(sizeof(S)) + line - 1) / line * line;
     return here;
   }
 
-  int64_t used() const { return used_; }
+  // With what it takes to begin at a line.
+  int64_t used() const { return used_ + line - 1; }
 
  private:
+  static constexpr int64_t line = 64;
   char *begin_;
   int64_t used_ = 0;
 };
@@ -70,7 +73,7 @@ Plan<typename V::Scalar> plan(const bptt_call &call, int pass) {
   const int64_t step = B * p.slots * H * static_cast<int64_t>(sizeof(S));
   const bool back = pass == BPTT_BACKWARD, lost = back && p.slots > 1 && !p.saved;
   p.steps = p.T;
-  if (back || p.wide()) p.steps = p.T < part_bytes / step ? p.T : part_bytes / step;
+  if ((back || p.wide()) && p.steps * step > part_bytes) p.steps = part_bytes / step;
   if (call.part > 0 && call.part < p.steps) p.steps = call.part;
   if (p.steps < 1) p.steps = 1;
   constexpr int64_t vector = V::lanes * static_cast<int64_t>(sizeof(S));
@@ -156,6 +159,7 @@ void run_backward(const bptt_call &call, Team team) {
     K::backward(p, team);
     if (p.grad_x) grad_inputs<V>(p, team);
     if (p.rows) RowSums<V>::add(p, team, K::first_slot_of_state);
+    wait_for_team();  // before the next part takes this one's memory
   });
 }
 

@@ -30,7 +30,7 @@ struct bptt_call {
   const void *h_tap, *c_tap;               // (T, B, H)
   const void *h_keep, *c_keep;             // [T] or [T, B]
   int64_t h_keep_stride, c_keep_stride;    // from one sequence to the next: 0 or 1
-  void *work;                              // bptt_work() bytes
+  void *work;                              // bptt_work() bytes, wherever they begin
 
   // Forward: written. Backward: read.
   // (T, B, S·H), in an order of the kernels' own. NULL stands forward for no backward pass to come, and backward

@@ -20,8 +20,8 @@ class RowSums {
   // Numbers to work in.
   static int64_t space(const Plan<S> &c) { return (c.steps * c.B + block) * row_space(c); }
 
-  // To be called by the whole team when its steps of a part are done: the rows of all threads are summed. On return
-  // the part's numbers are free, and after the last part the gradients are written.
+  // To be called by the whole team when its steps of a part are done: the rows of all threads are summed, and after
+  // the last part the gradients are written.
   static void add(const Plan<S> &c, Team team, int64_t first_slot_of_state) {
     wait_for_team();
     pack_rows(c, team);
@@ -40,8 +40,9 @@ class RowSums {
       }
       sum_joined(at.joined, c.joined() + 1, g, c.grad_gates_row, at.rows, slots, team, c.grad_w_x, more);
     }
+    if (!c.last_part_back()) return;
     wait_for_team();
-    if (c.last_part_back()) write_joined(c, team, shift);
+    write_joined(c, team, shift);
   }
 
  private:
