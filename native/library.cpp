@@ -83,6 +83,7 @@ extern "C" {
 int bptt_run(int op, int pass, int dtype, const bptt_call *call) {
   if (!bptt::known(op, pass, dtype)) return 1;
   bptt::Task task{bptt::isa().kernels->of[op][dtype], *call, pass};
+  if (task.kernel.work(*call, pass) > call->work_bytes) return 2;
   bptt::parallel(task.kernel.team(*call), bptt::work, &task);
   return 0;
 }

@@ -40,7 +40,8 @@ void parallel(long threads, void (*task)(void *, Team), void *data) {
   task(data, {omp_get_thread_num(), omp_get_num_threads()});
 }
 
-void wait_for_team() {
+void wait_for_team(Team team) {
+  if (team.size == 1) return;
 #pragma omp barrier
 }
 
@@ -49,7 +50,7 @@ bool threaded() { return true; }
 #else
 
 void parallel(long, void (*task)(void *, Team), void *data) { task(data, {0, 1}); }
-void wait_for_team() {}
+void wait_for_team(Team) {}
 bool threaded() { return false; }
 
 #endif

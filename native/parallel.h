@@ -11,7 +11,7 @@ struct Team {
 void parallel(long threads, void (*task)(void *, Team), void *data);
 
 // Inside a task: waits for the other threads of the team.
-void wait_for_team();
+void wait_for_team(Team team);
 
 // Between two looks at what another thread will write, the n-th of them.
 void pause(long n);

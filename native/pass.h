@@ -52,7 +52,8 @@ template <class V, class K>
 bool shares_rows(const bptt_call &c) {
   const int64_t bytes = K::gates * c.H * c.H * static_cast<int64_t>(sizeof(typename V::Scalar));
   const int64_t enough = bytes > many_bytes ? enough_for_many_weights : enough_rows;
-  return c.threads > 1 && c.B < enough * c.threads && c.B * c.H * c.H >= worth_meeting;
+  const int64_t alone = c.threads < c.B ? c.threads : c.B;  // threads with rows of their own
+  return c.threads > 1 && c.B < enough * c.threads && c.B * c.H * c.H >= worth_meeting && strips<V>(c.H) >= alone;
 }
 
 // How many threads have something to do.
@@ -131,7 +132,7 @@ void run_forward(const bptt_call &call, Team team) {
   auto p = plan<V, K>(call, BPTT_FORWARD);
   prepare_lots(p, team);
   K::pack(p, team);
-  wait_for_team();
+  wait_for_team(team);
   each_part(p, !p.reverse, [&] {
     if (p.wide()) K::project(p, team);
     K::forward(p, team);
@@ -149,7 +150,7 @@ void run_backward(const bptt_call &call, Team team) {
   // The slots of a GRU begin with n, its gates end with it.
   const int64_t shift = K::first_slot_of_state * (rows - p.H);
   if (p.grad_x) ThroughMatrix<V>::pack(p.w_ih, rows, p.I, shift, team, p.grad_x_panels);
-  wait_for_team();
+  wait_for_team(team);
   each_part(p, p.reverse, [&] {
     if (p.again) {
       p.saved_from = p.begin;
@@ -159,7 +160,7 @@ void run_backward(const bptt_call &call, Team team) {
     K::backward(p, team);
     if (p.grad_x) grad_inputs<V>(p, team);
     if (p.rows) RowSums<V>::add(p, team, K::first_slot_of_state);
-    wait_for_team();  // before the next part takes this one's memory
+    wait_for_team(team);  // before the next part takes this one's memory
   });
 }
 

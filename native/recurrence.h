@@ -30,7 +30,8 @@ struct bptt_call {
   const void *h_tap, *c_tap;               // (T, B, H)
   const void *h_keep, *c_keep;             // [T] or [T, B]
   int64_t h_keep_stride, c_keep_stride;    // from one sequence to the next: 0 or 1
-  void *work;                              // bptt_work() bytes, wherever they begin
+  void *work;                              // so many bytes, at least bptt_work(), wherever they begin
+  int64_t work_bytes;
 
   // Forward: written. Backward: read.
   // (T, B, S·H), in an order of the kernels' own. NULL stands forward for no backward pass to come, and backward
@@ -50,7 +51,8 @@ struct bptt_call {
   void *grad_h_tap, *grad_c_tap;    // (T, B, H)
 };
 
-// 0 if done; else nothing was computed: 1 no such op, pass or dtype.
+// 0 if done; else nothing was computed: 1 no such op, pass or dtype; 2 too little working memory, which is so where
+// the instruction set changed since it was asked for.
 BPTT_API int bptt_run(int op, int pass, int dtype, const struct bptt_call *call);
 
 // Bytes of working memory that the call needs, of which `work` need not be set.

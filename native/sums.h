@@ -23,9 +23,9 @@ class RowSums {
   // To be called by the whole team when its steps of a part are done: the rows of all threads are summed, and after
   // the last part the gradients are written.
   static void add(const Plan<S> &c, Team team, int64_t first_slot_of_state) {
-    wait_for_team();
+    wait_for_team(team);
     pack_rows(c, team);
-    wait_for_team();
+    wait_for_team(team);
     const int64_t rows = (c.end - c.begin) * c.B, H = c.H, I = c.I, gates = c.gates * H, slots = c.slots * H;
     const int64_t shift = first_slot_of_state * H;
     S *w_hh = static_cast<S *>(c.grad_w_hh), *w_ih = static_cast<S *>(c.grad_w_ih);
@@ -41,7 +41,7 @@ class RowSums {
       sum_joined(at.joined, c.joined() + 1, g, c.grad_gates_row, at.rows, slots, team, c.grad_w_x, more);
     }
     if (!c.last_part_back()) return;
-    wait_for_team();
+    wait_for_team(team);
     write_joined(c, team, shift);
   }
 

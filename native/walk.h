@@ -154,6 +154,7 @@ class Walk {
   // a core holds up nobody. On return all things are done.
   template <class F>
   void share(int64_t count, F take) {
+    if (count == 0) return;
     if (!call.lots) return take(int64_t{0}, count);
     const int64_t meeting = call.met++;
     for (int i = 0; i < team_.size; i++) {

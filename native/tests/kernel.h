@@ -26,7 +26,7 @@ template <class S>
 bool run(const Problem &p, int pass, bptt_call &call) {
   constexpr int dtype = sizeof(S) == 4 ? BPTT_F32 : BPTT_F64;
   std::vector<S> work((bptt_work(p.op, pass, dtype, &call) + sizeof(S) - 1) / sizeof(S), S(unwritten));
-  call.work = pointer(work);
+  call.work = pointer(work), call.work_bytes = static_cast<int64_t>(work.size() * sizeof(S));
   return bptt_run(p.op, pass, dtype, &call) == 0;
 }
 

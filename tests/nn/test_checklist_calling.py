@@ -15,6 +15,8 @@ from helpers.twins import (
 )
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pack_sequence, pad_packed_sequence
 
+import bptt
+
 VARIANTS = {
     "LSTM": ("LSTM", {}),
     "LSTM projected": ("LSTM", {"proj_size": 2}),
@@ -230,3 +232,13 @@ def test_cells_of_both_directions_stand_side_by_side():
     assert torch.equal(cells[-1, :, :5], c_n[0])
     assert torch.equal(cells[0, :, 5:], c_n[1])
     assert error_of(lambda: twins("GRU", 3, 5)[0](leaf(6, 4, 3), return_cells=True))[0] is TypeError
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
+def test_returned_states_may_be_changed_in_place(kind):
+    layer = getattr(bptt.nn, kind)(3, 4)
+    y, state = layer(torch.randn(5, 2, 3))
+    for each in state if kind == "LSTM" else (state,):
+        each[:, 0] = 0
+    y.sum().backward()
+    assert layer.weight_hh_l0.grad.abs().sum() > 0

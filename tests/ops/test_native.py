@@ -161,6 +161,21 @@ def test_more_than_any_cache_holds(op):
     assert_same(ours, expected, tolerance=1e-4)
 
 
+@pytest.mark.parametrize("op", ["lstm", "gru", "rnn"])
+def test_no_hidden_units(op):
+    a = leaves(op, H=0, I=3)
+    assert gradients(run(op, a), a)["x"].count_nonzero() == 0
+    with pytest.raises(RuntimeError, match="at least one sequence, input and hidden unit"):
+        run(op, a, backend="native")
+
+
+def test_working_memory_is_on_the_cpu_whatever_the_default():
+    a = leaves("lstm", dtype=torch.float32)
+    expected = run("lstm", a)
+    with torch.device("meta"):
+        assert_same(run("lstm", a, backend="native"), expected, tolerance=0)
+
+
 def test_two_python_threads_at_once():
     problems = [leaves("lstm", T=40, B=8, H=30, dtype=torch.float32, seed=seed) for seed in range(4)]
     alone = [gradients(run("lstm", a), a) for a in problems]
@@ -221,7 +236,7 @@ def test_the_environment_chooses_the_instruction_set():
     [
         ({"dtype": torch.bfloat16}, "computes in float32 and float64, got torch.bfloat16"),
         ({"P": 2}, "has no projection"),
-        ({"B": 0}, "needs at least one sequence"),
+        ({"B": 0}, "at least one sequence"),
     ],
 )
 def test_what_it_refuses_is_said(change, reason):

@@ -26,7 +26,7 @@ class Machine:
 
 
 def now(threads: int) -> Machine | None:
-    """What so many threads can do, measured in about 10 ms; None without the native kernels."""
+    """What so many threads can do, measured in about a millisecond; None without the native kernels."""
     try:
         return Machine(ops.fma_peak(threads, trials=1), ops.activation_seconds(trials=1))
     except RuntimeError:

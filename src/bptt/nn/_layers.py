@@ -220,7 +220,7 @@ class Recurrent(nn.RNNBase):
             x = _side_by_side([run.y for run in runs])
             if layer < top and self.dropout > 0 and self.training:
                 x = F.dropout(x, self.dropout)
-        last = [layout.close_state(_stacked(series)) for series in zip(*finals, strict=True)]
+        last = [layout.close_state(torch.stack(series)) for series in zip(*finals, strict=True)]
         every_cell = [run.cells for run in runs if run.cells is not None]
         return (
             layout.close(x, lengths),
@@ -279,10 +279,6 @@ class Recurrent(nn.RNNBase):
         T, B = x.shape[:2]
         check_taps(pairs, T, B, P=self.proj_size or self.hidden_size, H=self.hidden_size)
         return {key: Taps(*map(layout.open_columns, pair)) for key, pair in pairs.items()}
-
-
-def _stacked(states: Sequence[Tensor]) -> Tensor:
-    return states[0].unsqueeze(0) if len(states) == 1 else torch.stack(list(states))
 
 
 def _side_by_side(directions: Sequence[Tensor]) -> Tensor:

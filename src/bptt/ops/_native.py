@@ -32,8 +32,11 @@ class Native:
             return f"it computes in float32 and float64, got {x.dtype}"
         if a.get("w_hr") is not None:
             return "it has no projection: the extra product at every step leaves its kernels little to gain"
-        if 0 in x.shape:
-            return f"it needs at least one sequence and one input, got x of shape {tuple(x.shape)}"
+        if 0 in x.shape or 0 in a["w_hh"].shape:
+            return (
+                "it needs at least one sequence, input and hidden unit, got x of shape "
+                f"{tuple(x.shape)} and w_hh of shape {tuple(a['w_hh'].shape)}"
+            )
         if _traced():
             return "compiled torch.func transforms go through the reference" if _transformed() else None
         if _forward_mode(a):

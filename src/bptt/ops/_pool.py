@@ -34,10 +34,10 @@ class Pool:
         """An uninitialised tensor; its memory comes back when nothing refers to it any more."""
         size = math.prod(shape) * dtype.itemsize
         if size < _SMALL:
-            return torch.empty(*shape, dtype=dtype)
+            return torch.empty(*shape, dtype=dtype, device="cpu")
         block = self._take(size)
         if block is None:
-            block = torch.empty(size, dtype=torch.uint8)
+            block = torch.empty(size, dtype=torch.uint8, device="cpu")
         # The array, not the tensor, is what every view and every saved tensor holds on to.
         lent = block.numpy()[:size]
         weakref.finalize(lent, self._give_back, block).atexit = False

@@ -49,13 +49,12 @@ class Sizes(NamedTuple):
     B: int
     I: int
     H: int
-    gates: int  # numbers per unit and step in the weights
-    slots: int  # and in the gradient of the gates
+    slots: int  # numbers per unit and step in the gradient of the gates
 
 
-_GATES_AND_SLOTS = {"lstm": (4, 4), "gru": (3, 4), "rnn_tanh": (1, 1), "rnn_relu": (1, 1)}
+_SLOTS = {"lstm": 4, "gru": 4, "rnn_tanh": 1, "rnn_relu": 1}
 
 
 def sizes(spec: Spec, a: Inputs) -> Sizes:
     T, B, I = a.x.shape
-    return Sizes(T, B, I, a.w_hh.shape[1], *_GATES_AND_SLOTS[spec.op])
+    return Sizes(T, B, I, a.w_hh.shape[1], _SLOTS[spec.op])

@@ -17,6 +17,7 @@ NAME = "libbptt_native.so"
 OPS = ("lstm", "gru", "rnn_tanh", "rnn_relu")
 DTYPES = (torch.float32, torch.float64)
 FORWARD, BACKWARD = 0, 1
+_TOO_LITTLE = 2  # status of `bptt_run`
 
 _NUMBERS = ("T", "B", "I", "H", "reverse", "threads", "part")
 _READ = ("lengths", "x", "w_ih", "w_hh", "b_ih", "b_hh", "h_0", "c_0", "h_tap", "c_tap", "h_keep", "c_keep")
@@ -35,6 +36,7 @@ class Call(ctypes.Structure):
         ("h_keep_stride", ctypes.c_int64),
         ("c_keep_stride", ctypes.c_int64),
         ("work", ctypes.c_void_p),
+        ("work_bytes", ctypes.c_int64),
         *((name, ctypes.c_void_p) for name in (*_KEPT, *_GRADS, *_OF_WEIGHTS, *_OF_TAPS)),
     )
 
@@ -52,9 +54,12 @@ class Call(ctypes.Structure):
     def run(self, op: str, direction: int, dtype: torch.dtype) -> None:
         """Call the kernel."""
         lib, which = library(), (OPS.index(op), direction, DTYPES.index(dtype))
-        work = pool.lease((lib.bptt_work(*which, ctypes.byref(self)),), torch.uint8)
-        self.work = work.data_ptr()
-        status = lib.bptt_run(*which, ctypes.byref(self))
+        status = _TOO_LITTLE
+        while status == _TOO_LITTLE:  # as long as another thread changes the instruction set in between
+            self.work_bytes = lib.bptt_work(*which, ctypes.byref(self))
+            work = pool.lease((self.work_bytes,), torch.uint8)
+            self.work = work.data_ptr()
+            status = lib.bptt_run(*which, ctypes.byref(self))
         if status != 0:
             raise RuntimeError(f"the native library has no {op} in {dtype}, status {status}")
 
