@@ -2,34 +2,17 @@
 #pragma once
 
 #include "activations.h"
-#include "walk.h"
+#include "gates.h"
 
 namespace bptt::BPTT_ISA {
 
 template <class V>
-struct Gru {
+struct Gru : Gated<V, 3> {
   using S = typename V::Scalar;
   static constexpr int64_t L = V::lanes;
 
-  static constexpr int gates = 3, slots = 4, first_slot_of_state = 1;
-
-  static void pack(const Plan<S> &c, Team team) {
-    for (int64_t u = team.id; u < vectors<V>(c.H); u += team.size) {
-      pack_gates<V, 3>(static_cast<const S *>(c.w_hh), c.H, c.H, u, c.panels);
-      pack_gates<V, 3>(static_cast<const S *>(c.w_ih), c.H, c.I, u, c.input_panels);
-    }
-  }
-
-  static void project(const Plan<S> &c, Team team) {
-    InputRows<S> x(c, team);
-    Walk<S> walk(c, team);
-    const int64_t units = vectors<V>(c.H);
-    S *out = walk.projection(3 * units * L);
-    walk.share(units, [&](int64_t first, int64_t stop) {
-      for (int64_t u = first; u < stop; u++)
-        product<V, 3>(x.count, x.get(), c.input_panels + u * c.I * 3 * L, c.I, out + u * x.count * 3 * L);
-    });
-  }
+  static constexpr int slots = 4, first_slot_of_state = 1;
+  static constexpr bool carries = true;  // h reaches the next step beside the gates too
 
   static void forward(const Plan<S> &c, Team team) {
     Walk<S> walk(c, team);
@@ -67,27 +50,34 @@ struct Gru {
     }
   }
 
-  static void backward(const Plan<S> &c, Team team) {
-    Walk<S> walk(c, team);
-    const int64_t H = c.H;
-    ThroughMatrix<V> through_gates(c.backward_panels, 3 * H, H, walk.most());
-    for (int64_t s = 0; s < walk.steps(); s++) {
-      const int64_t count = walk.enter(walk.time(s, true), [&](int64_t place) {
-        std::memset(walk.gates(place - c.begin * c.B), 0, sizeof(S) * 4 * H);
-        walk.clear(c.grad_h_tap, place, H);
-      });
-      walk.share(strips<V>(H), [&](int64_t first, int64_t stop) {
-        through_gates.multiply(true, first, stop);
-        for (int64_t i = 0; i < count; i++) slopes(walk, i, strip_begin<V>(H, first), strip_begin<V>(H, stop));
-      });
-      through_gates.close();
-      for (int64_t i = 0; i < count; i++) {
-        const S keep = walk.keep(i, c.h_keep, c.h_keep_stride);
-        if (keep != 0)
-          through_gates.open(walk.gates(walk.place_in_part(i)) + H, walk.at(c.grad_h, walk.row(i) * H), keep);
-      }
+  static BPTT_INLINE void slopes(Walk<S> &walk, int64_t i, int64_t first, int64_t stop) {
+    const Plan<S> &c = walk.call;
+    const int64_t H = c.H, place = walk.place(i) * H;
+    const S *saved = walk.saved(i);
+    const S *before = walk.before(i, c.y, c.h_0), *grad_y = walk.at(c.grad_y, place);
+    S *grad_h = walk.at(c.grad_h, walk.row(i) * H), *grad_h_tap = walk.at(c.grad_h_tap, place);
+    S *grad_gates = walk.gates(walk.place_in_part(i));
+    const S keep = walk.keep(i, c.c_keep, c.c_keep_stride);
+    for (int64_t u = first; u < stop; u++) {
+      const int64_t unit = u * L;
+      const int width = lanes_at<V>(H, u);
+      for (int g = 0; g < 4; g++) fetch_ahead(saved, 4 * unit + g * L, 4 * H);
+      fetch_ahead(before, unit, H);
+      fetch_ahead(grad_y, unit, H);
+      const S *at = saved + 4 * unit;
+      const V reset = take<V>(at, width), hidden = take<V>(at + width, width);
+      const V update = take<V>(at + 2 * width, width), candidate = take<V>(at + 3 * width, width);
+      V dh = take<V>(grad_h + unit, width);
+      if (grad_y) dh = dh + take<V>(grad_y + unit, width);
+      if (grad_h_tap) put(grad_h_tap + unit, dh, width);
+      const V dn = dh * (V::set(1) - update) * tanh_slope(candidate);
+      put(grad_gates + unit, dn, width);
+      put(grad_gates + H + unit, dn * hidden * sigmoid_slope(reset), width);
+      put(grad_gates + 2 * H + unit, dh * (take<V>(before + unit, width) - candidate) * sigmoid_slope(update),
+          width);
+      put(grad_gates + 3 * H + unit, dn * reset, width);
+      put(grad_h + unit, keep == 0 ? V::set(0) : V::set(keep) * (dh * update), width);
     }
-    walk.share(strips<V>(H), [&](int64_t first, int64_t stop) { through_gates.multiply(true, first, stop); });
   }
 
  private:
@@ -146,36 +136,6 @@ struct Gru {
     if (c.h_tap) h = h + take<V>(walk.at(c.h_tap, place), width);
     put(walk.at(c.y, place), h, width);
     if (walk.last(i)) put(walk.at(c.h_n, walk.row(i) * H + unit), h, width);
-  }
-
-  static BPTT_INLINE void slopes(Walk<S> &walk, int64_t i, int64_t first, int64_t stop) {
-    const Plan<S> &c = walk.call;
-    const int64_t H = c.H, place = walk.place(i) * H;
-    const S *saved = walk.saved(i);
-    const S *before = walk.before(i, c.y, c.h_0), *grad_y = walk.at(c.grad_y, place);
-    S *grad_h = walk.at(c.grad_h, walk.row(i) * H), *grad_h_tap = walk.at(c.grad_h_tap, place);
-    S *grad_gates = walk.gates(walk.place_in_part(i));
-    const S keep = walk.keep(i, c.c_keep, c.c_keep_stride);
-    for (int64_t u = first; u < stop; u++) {
-      const int64_t unit = u * L;
-      const int width = lanes_at<V>(H, u);
-      for (int g = 0; g < 4; g++) fetch_ahead(saved, 4 * unit + g * L, 4 * H);
-      fetch_ahead(before, unit, H);
-      fetch_ahead(grad_y, unit, H);
-      const S *at = saved + 4 * unit;
-      const V reset = take<V>(at, width), hidden = take<V>(at + width, width);
-      const V update = take<V>(at + 2 * width, width), candidate = take<V>(at + 3 * width, width);
-      V dh = take<V>(grad_h + unit, width);
-      if (grad_y) dh = dh + take<V>(grad_y + unit, width);
-      if (grad_h_tap) put(grad_h_tap + unit, dh, width);
-      const V dn = dh * (V::set(1) - update) * tanh_slope(candidate);
-      put(grad_gates + unit, dn, width);
-      put(grad_gates + H + unit, dn * hidden * sigmoid_slope(reset), width);
-      put(grad_gates + 2 * H + unit, dh * (take<V>(before + unit, width) - candidate) * sigmoid_slope(update),
-          width);
-      put(grad_gates + 3 * H + unit, dn * reset, width);
-      put(grad_h + unit, keep == 0 ? V::set(0) : V::set(keep) * (dh * update), width);
-    }
   }
 };
 

@@ -2,34 +2,17 @@
 #pragma once
 
 #include "activations.h"
-#include "walk.h"
+#include "gates.h"
 
 namespace bptt::BPTT_ISA {
 
 template <class V>
-struct Lstm {
+struct Lstm : Gated<V, 4> {
   using S = typename V::Scalar;
   static constexpr int64_t L = V::lanes;
 
-  static constexpr int gates = 4, slots = 4, first_slot_of_state = 0;
-
-  static void pack(const Plan<S> &c, Team team) {
-    for (int64_t u = team.id; u < vectors<V>(c.H); u += team.size) {
-      pack_gates<V, 4>(static_cast<const S *>(c.w_hh), c.H, c.H, u, c.panels);
-      pack_gates<V, 4>(static_cast<const S *>(c.w_ih), c.H, c.I, u, c.input_panels);
-    }
-  }
-
-  static void project(const Plan<S> &c, Team team) {
-    InputRows<S> x(c, team);
-    Walk<S> walk(c, team);
-    const int64_t units = vectors<V>(c.H);
-    S *out = walk.projection(4 * units * L);
-    walk.share(units, [&](int64_t first, int64_t stop) {
-      for (int64_t u = first; u < stop; u++)
-        product<V, 4>(x.count, x.get(), c.input_panels + u * c.I * 4 * L, c.I, out + u * x.count * 4 * L);
-    });
-  }
+  static constexpr int slots = 4, first_slot_of_state = 0;
+  static constexpr bool carries = false;  // h reaches the next step beside the gates too
 
   static void forward(const Plan<S> &c, Team team) {
     Walk<S> walk(c, team);
@@ -68,28 +51,42 @@ struct Lstm {
     }
   }
 
-  static void backward(const Plan<S> &c, Team team) {
-    Walk<S> walk(c, team);
-    const int64_t H = c.H;
-    ThroughMatrix<V> through_gates(c.backward_panels, 4 * H, H, walk.most());
-    for (int64_t s = 0; s < walk.steps(); s++) {
-      const int64_t count = walk.enter(walk.time(s, true), [&](int64_t place) {
-        std::memset(walk.gates(place - c.begin * c.B), 0, sizeof(S) * 4 * H);
-        walk.clear(c.grad_h_tap, place, H);
-        walk.clear(c.grad_c_tap, place, H);
-      });
-      walk.share(strips<V>(H), [&](int64_t first, int64_t stop) {
-        through_gates.multiply(false, first, stop);
-        for (int64_t i = 0; i < count; i++) slopes(walk, i, strip_begin<V>(H, first), strip_begin<V>(H, stop));
-      });
-      through_gates.close();
-      for (int64_t i = 0; i < count; i++) {
-        const S keep = walk.keep(i, c.h_keep, c.h_keep_stride);
-        if (keep != 0)
-          through_gates.open(walk.gates(walk.place_in_part(i)), walk.at(c.grad_h, walk.row(i) * H), keep);
-      }
+  static BPTT_INLINE void slopes(Walk<S> &walk, int64_t i, int64_t first, int64_t stop) {
+    const Plan<S> &c = walk.call;
+    const int64_t H = c.H, place = walk.place(i) * H;
+    const S *saved = walk.saved(i);
+    const S *cells = walk.at(static_cast<const void *>(c.cells), place);
+    const S *cells_before = walk.before(i, c.cells, c.c_0);
+    const S *grad_y = walk.at(c.grad_y, place), *grad_cells = walk.at(c.grad_cells, place);
+    S *grad_h = walk.at(c.grad_h, walk.row(i) * H), *grad_c = walk.at(c.grad_c, walk.row(i) * H);
+    S *grad_gates = walk.gates(walk.place_in_part(i));
+    S *grad_h_tap = walk.at(c.grad_h_tap, place), *grad_c_tap = walk.at(c.grad_c_tap, place);
+    const S keep = walk.keep(i, c.c_keep, c.c_keep_stride);
+    const bool open = walk.keep(i, c.h_keep, c.h_keep_stride) != 0;
+    for (int64_t u = first; u < stop; u++) {
+      const int64_t unit = u * L;
+      const int width = lanes_at<V>(H, u);
+      for (int g = 0; g < 4; g++) fetch_ahead(saved, 4 * unit + g * L, 4 * H);
+      fetch_ahead(cells, unit, H);
+      fetch_ahead(cells_before, unit, H);
+      fetch_ahead(grad_y, unit, H);
+      const S *at = saved + 4 * unit;
+      const V in = take<V>(at, width), forget = take<V>(at + width, width);
+      const V candidate = take<V>(at + 2 * width, width), out = take<V>(at + 3 * width, width);
+      const V squashed = tanh(take<V>(cells + unit, width));
+      V dh = take<V>(grad_h + unit, width);
+      if (grad_y) dh = dh + take<V>(grad_y + unit, width);
+      if (grad_h_tap) put(grad_h_tap + unit, dh, width);
+      if (!open) put(grad_h + unit, V::set(0), width);
+      V dc = fma(dh * out, tanh_slope(squashed), take<V>(grad_c + unit, width));
+      if (grad_cells) dc = dc + take<V>(grad_cells + unit, width);
+      if (grad_c_tap) put(grad_c_tap + unit, dc, width);
+      put(grad_gates + unit, dc * candidate * sigmoid_slope(in), width);
+      put(grad_gates + H + unit, dc * take<V>(cells_before + unit, width) * sigmoid_slope(forget), width);
+      put(grad_gates + 2 * H + unit, dc * in * tanh_slope(candidate), width);
+      put(grad_gates + 3 * H + unit, dh * squashed * sigmoid_slope(out), width);
+      put(grad_c + unit, keep == 0 ? V::set(0) : V::set(keep) * (dc * forget), width);
     }
-    walk.share(strips<V>(H), [&](int64_t first, int64_t stop) { through_gates.multiply(false, first, stop); });
   }
 
  private:
@@ -145,44 +142,6 @@ struct Lstm {
     if (c.h_tap) h = h + take<V>(walk.at(c.h_tap, place), width);
     put(walk.at(c.y, place), h, width);
     if (walk.last(i)) put(walk.at(c.h_n, walk.row(i) * c.H + unit), h, width);
-  }
-
-  static BPTT_INLINE void slopes(Walk<S> &walk, int64_t i, int64_t first, int64_t stop) {
-    const Plan<S> &c = walk.call;
-    const int64_t H = c.H, place = walk.place(i) * H;
-    const S *saved = walk.saved(i);
-    const S *cells = walk.at(static_cast<const void *>(c.cells), place);
-    const S *cells_before = walk.before(i, c.cells, c.c_0);
-    const S *grad_y = walk.at(c.grad_y, place), *grad_cells = walk.at(c.grad_cells, place);
-    S *grad_h = walk.at(c.grad_h, walk.row(i) * H), *grad_c = walk.at(c.grad_c, walk.row(i) * H);
-    S *grad_gates = walk.gates(walk.place_in_part(i));
-    S *grad_h_tap = walk.at(c.grad_h_tap, place), *grad_c_tap = walk.at(c.grad_c_tap, place);
-    const S keep = walk.keep(i, c.c_keep, c.c_keep_stride);
-    const bool open = walk.keep(i, c.h_keep, c.h_keep_stride) != 0;
-    for (int64_t u = first; u < stop; u++) {
-      const int64_t unit = u * L;
-      const int width = lanes_at<V>(H, u);
-      for (int g = 0; g < 4; g++) fetch_ahead(saved, 4 * unit + g * L, 4 * H);
-      fetch_ahead(cells, unit, H);
-      fetch_ahead(cells_before, unit, H);
-      fetch_ahead(grad_y, unit, H);
-      const S *at = saved + 4 * unit;
-      const V in = take<V>(at, width), forget = take<V>(at + width, width);
-      const V candidate = take<V>(at + 2 * width, width), out = take<V>(at + 3 * width, width);
-      const V squashed = tanh(take<V>(cells + unit, width));
-      V dh = take<V>(grad_h + unit, width);
-      if (grad_y) dh = dh + take<V>(grad_y + unit, width);
-      if (grad_h_tap) put(grad_h_tap + unit, dh, width);
-      if (!open) put(grad_h + unit, V::set(0), width);
-      V dc = fma(dh * out, tanh_slope(squashed), take<V>(grad_c + unit, width));
-      if (grad_cells) dc = dc + take<V>(grad_cells + unit, width);
-      if (grad_c_tap) put(grad_c_tap + unit, dc, width);
-      put(grad_gates + unit, dc * candidate * sigmoid_slope(in), width);
-      put(grad_gates + H + unit, dc * take<V>(cells_before + unit, width) * sigmoid_slope(forget), width);
-      put(grad_gates + 2 * H + unit, dc * in * tanh_slope(candidate), width);
-      put(grad_gates + 3 * H + unit, dh * squashed * sigmoid_slope(out), width);
-      put(grad_c + unit, keep == 0 ? V::set(0) : V::set(keep) * (dc * forget), width);
-    }
   }
 };
 

@@ -140,6 +140,34 @@ void run_forward(const bptt_call &call, Team team) {
   if (p.stream_saved) V::fence();
 }
 
+// The steps of a part from the last to the first, the slopes of each after the product with the step before it.
+template <class V, class K>
+void step_back(const Plan<typename V::Scalar> &c, Team team) {
+  using S = typename V::Scalar;
+  Walk<S> walk(c, team);
+  const int64_t H = c.H;
+  ThroughMatrix<V> through_gates(c.backward_panels, K::gates * H, H, walk.most());
+  for (int64_t s = 0; s < walk.steps(); s++) {
+    const int64_t count = walk.enter(walk.time(s, true), [&](int64_t place) {
+      std::memset(walk.gates(place - c.begin * c.B), 0, sizeof(S) * K::slots * H);
+      walk.clear(c.grad_h_tap, place, H);
+      walk.clear(c.grad_c_tap, place, H);
+    });
+    walk.share(strips<V>(H), [&](int64_t first, int64_t stop) {
+      through_gates.multiply(K::carries, first, stop);
+      for (int64_t i = 0; i < count; i++) K::slopes(walk, i, strip_begin<V>(H, first), strip_begin<V>(H, stop));
+    });
+    through_gates.close();
+    for (int64_t i = 0; i < count; i++) {
+      const S keep = walk.keep(i, c.h_keep, c.h_keep_stride);
+      if (keep == 0) continue;
+      const S *gates = walk.gates(walk.place_in_part(i)) + K::first_slot_of_state * H;
+      through_gates.open(gates, walk.at(c.grad_h, walk.row(i) * H), keep);
+    }
+  }
+  walk.share(strips<V>(H), [&](int64_t first, int64_t stop) { through_gates.multiply(K::carries, first, stop); });
+}
+
 template <class V, class K>
 void run_backward(const bptt_call &call, Team team) {
   auto p = plan<V, K>(call, BPTT_BACKWARD);
@@ -157,7 +185,7 @@ void run_backward(const bptt_call &call, Team team) {
       if (p.wide()) K::project(p, team);
       K::forward(p, team);
     }
-    K::backward(p, team);
+    step_back<V, K>(p, team);
     if (p.grad_x) grad_inputs<V>(p, team);
     if (p.rows) RowSums<V>::add(p, team, K::first_slot_of_state);
     wait_for_team(team);  // before the next part takes this one's memory

@@ -24,6 +24,7 @@ struct Rnn {
   static constexpr int64_t L = V::lanes;
 
   static constexpr int gates = 1, slots = 1, first_slot_of_state = 0;
+  static constexpr bool carries = false;
 
   static void pack(const Plan<S> &c, Team team) {
     for (int64_t s = team.id; s < strips<V>(c.H); s += team.size) {
@@ -71,27 +72,26 @@ struct Rnn {
     }
   }
 
-  static void backward(const Plan<S> &c, Team team) {
-    Walk<S> walk(c, team);
-    const int64_t H = c.H;
-    ThroughMatrix<V> through_gates(c.backward_panels, H, H, walk.most());
-    for (int64_t s = 0; s < walk.steps(); s++) {
-      const int64_t count = walk.enter(walk.time(s, true), [&](int64_t place) {
-        std::memset(walk.gates(place - c.begin * c.B), 0, sizeof(S) * H);
-        walk.clear(c.grad_h_tap, place, H);
-      });
-      walk.share(strips<V>(H), [&](int64_t first, int64_t stop) {
-        through_gates.multiply(false, first, stop);
-        for (int64_t i = 0; i < count; i++) slopes(walk, i, strip_begin<V>(H, first), strip_begin<V>(H, stop));
-      });
-      through_gates.close();
-      for (int64_t i = 0; i < count; i++) {
-        const S keep = walk.keep(i, c.h_keep, c.h_keep_stride);
-        if (keep != 0)
-          through_gates.open(walk.gates(walk.place_in_part(i)), walk.at(c.grad_h, walk.row(i) * H), keep);
-      }
+  static BPTT_INLINE void slopes(Walk<S> &walk, int64_t i, int64_t first, int64_t stop) {
+    const Plan<S> &c = walk.call;
+    const int64_t H = c.H, place = walk.place(i) * H;
+    const S *outputs = walk.at(static_cast<const void *>(c.outputs ? c.outputs : c.y), place);
+    const S *grad_y = walk.at(c.grad_y, place);
+    S *grad_h = walk.at(c.grad_h, walk.row(i) * H);
+    const bool open = walk.keep(i, c.h_keep, c.h_keep_stride) != 0;
+    S *grad_h_tap = walk.at(c.grad_h_tap, place);
+    S *grad_gates = walk.gates(walk.place_in_part(i));
+    for (int64_t u = first; u < stop; u++) {
+      const int64_t unit = u * L;
+      const int width = lanes_at<V>(H, u);
+      fetch_ahead(outputs, unit, H);
+      fetch_ahead(grad_y, unit, H);
+      V dh = take<V>(grad_h + unit, width);
+      if (grad_y) dh = dh + take<V>(grad_y + unit, width);
+      if (grad_h_tap) put(grad_h_tap + unit, dh, width);
+      if (!open) put(grad_h + unit, V::set(0), width);
+      put(grad_gates + unit, Phi<V>::slope(take<V>(outputs + unit, width), dh), width);
     }
-    walk.share(strips<V>(H), [&](int64_t first, int64_t stop) { through_gates.multiply(false, first, stop); });
   }
 
  private:
@@ -114,28 +114,6 @@ struct Rnn {
     if (c.h_tap) h = h + take<V>(walk.at(c.h_tap, place), width);
     put(walk.at(c.y, place), h, width);
     if (walk.last(i)) put(walk.at(c.h_n, walk.row(i) * H + unit), h, width);
-  }
-
-  static BPTT_INLINE void slopes(Walk<S> &walk, int64_t i, int64_t first, int64_t stop) {
-    const Plan<S> &c = walk.call;
-    const int64_t H = c.H, place = walk.place(i) * H;
-    const S *outputs = walk.at(static_cast<const void *>(c.outputs ? c.outputs : c.y), place);
-    const S *grad_y = walk.at(c.grad_y, place);
-    S *grad_h = walk.at(c.grad_h, walk.row(i) * H);
-    const bool open = walk.keep(i, c.h_keep, c.h_keep_stride) != 0;
-    S *grad_h_tap = walk.at(c.grad_h_tap, place);
-    S *grad_gates = walk.gates(walk.place_in_part(i));
-    for (int64_t u = first; u < stop; u++) {
-      const int64_t unit = u * L;
-      const int width = lanes_at<V>(H, u);
-      fetch_ahead(outputs, unit, H);
-      fetch_ahead(grad_y, unit, H);
-      V dh = take<V>(grad_h + unit, width);
-      if (grad_y) dh = dh + take<V>(grad_y + unit, width);
-      if (grad_h_tap) put(grad_h_tap + unit, dh, width);
-      if (!open) put(grad_h + unit, V::set(0), width);
-      put(grad_gates + unit, Phi<V>::slope(take<V>(outputs + unit, width), dh), width);
-    }
   }
 };
 

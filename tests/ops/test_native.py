@@ -236,7 +236,7 @@ def test_the_environment_chooses_the_instruction_set():
     [
         ({"dtype": torch.bfloat16}, "computes in float32 and float64, got torch.bfloat16"),
         ({"P": 2}, "has no projection"),
-        ({"B": 0}, "at least one sequence"),
+        ({"B": 0}, "needs at least one sequence"),
     ],
 )
 def test_what_it_refuses_is_said(change, reason):

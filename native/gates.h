@@ -1,0 +1,34 @@
+// What recurrences share whose panels are G gates × one vector of units, so that a cell finds all its gates in
+// registers.
+#pragma once
+
+#include "walk.h"
+
+namespace bptt::BPTT_ISA {
+
+template <class V, int G>
+struct Gated {
+  using S = typename V::Scalar;
+  static constexpr int64_t L = V::lanes;
+  static constexpr int gates = G;
+
+  static void pack(const Plan<S> &c, Team team) {
+    for (int64_t u = team.id; u < vectors<V>(c.H); u += team.size) {
+      pack_gates<V, G>(static_cast<const S *>(c.w_hh), c.H, c.H, u, c.panels);
+      pack_gates<V, G>(static_cast<const S *>(c.w_ih), c.H, c.I, u, c.input_panels);
+    }
+  }
+
+  static void project(const Plan<S> &c, Team team) {
+    InputRows<S> x(c, team);
+    Walk<S> walk(c, team);
+    const int64_t units = vectors<V>(c.H);
+    S *out = walk.projection(G * units * L);
+    walk.share(units, [&](int64_t first, int64_t stop) {
+      for (int64_t u = first; u < stop; u++)
+        product<V, G>(x.count, x.get(), c.input_panels + u * c.I * G * L, c.I, out + u * x.count * G * L);
+    });
+  }
+};
+
+}  // namespace bptt::BPTT_ISA
