@@ -26,7 +26,8 @@ struct Gated {
     S *out = walk.projection(G * units * L);
     walk.share(units, [&](int64_t first, int64_t stop) {
       for (int64_t u = first; u < stop; u++)
-        product<V, G>(x.count, x.get(), c.input_panels + u * c.I * G * L, c.I, out + u * x.count * G * L);
+        product<V, G>(x.count, x.get(), c.input_panels + u * c.I * G * L, c.I, out + u * x.count * G * L,
+                      far<V>(c.I, G * c.H) ? c.input_panels + (u + 1) * c.I * G * L : nullptr);
     });
   }
 };

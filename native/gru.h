@@ -33,7 +33,8 @@ struct Gru : Gated<V, 3> {
         for (Turn turn(s, count, first, stop); turn.next();) {
           S *z = sums.get();
           for (int64_t u = turn.begin; u < turn.end; u++, z += count * 3 * L)
-            product<V, 3>(count, h_rows.get(), c.panels + u * H * 3 * L, H, z);
+            product<V, 3>(count, h_rows.get(), c.panels + u * H * 3 * L, H, z,
+                          far<V>(H, 3 * H) ? c.panels + turn.after(u) * H * 3 * L : nullptr);
           // In two loops, as those of the LSTM.
           z = sums.get();
           for (int64_t u = turn.begin; u < turn.end; u++)

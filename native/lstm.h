@@ -34,7 +34,8 @@ struct Lstm : Gated<V, 4> {
         for (Turn turn(s, count, first, stop); turn.next();) {
           S *z = sums.get();
           for (int64_t u = turn.begin; u < turn.end; u++, z += count * 4 * L)
-            product<V, 4>(count, h_rows.get(), c.panels + u * H * 4 * L, H, z);
+            product<V, 4>(count, h_rows.get(), c.panels + u * H * 4 * L, H, z,
+                          far<V>(H, 4 * H) ? c.panels + turn.after(u) * H * 4 * L : nullptr);
           // In two loops, since the latency of one tanh after the other is longer than what the CPU looks ahead.
           z = sums.get();
           for (int64_t u = turn.begin; u < turn.end; u++)

@@ -64,9 +64,29 @@ inline void multiply(V (&sums)[R][N], F factor, const typename V::Scalar *panel,
   }
 }
 
+// Memory that a product asks for while it multiplies, some lines of the cache at a time: in all the given bytes after
+// so many requests. It may lie beyond the array.
+class Ahead {
+ public:
+  static constexpr int64_t steps = 8;  // of k, from one request to the next
+
+  Ahead(const void *begin, int64_t bytes, int64_t requests)
+      : at_(static_cast<const char *>(begin)), end_(at_ + bytes), each_((bytes / requests / line + 1) * line) {}
+
+  bool left() const { return at_ < end_; }
+  void fetch() {
+    for (const char *stop = at_ + each_; at_ < stop; at_ += line) __builtin_prefetch(at_, 0, 2);
+  }
+
+ private:
+  static constexpr int64_t line = 64;
+  const char *at_, *end_;
+  int64_t each_;
+};
+
 template <class V, int N, int R, int Width = N>
 inline void tile(const typename V::Scalar *const *rows, const typename V::Scalar *panel, int64_t K,
-                 typename V::Scalar *out, bool add) {
+                 typename V::Scalar *out, bool add, Ahead *ahead = nullptr) {
   using S = typename V::Scalar;
   constexpr int L = V::lanes;
   V sums[R][N];
@@ -77,7 +97,14 @@ inline void tile(const typename V::Scalar *const *rows, const typename V::Scalar
     BPTT_UNROLL
     for (int n = 0; n < N; n++) sums[r][n] = add ? V::load(out + (r * Width + n) * L) : V::set(0);
   }
-  multiply<V, N, R, Width>(sums, [&row](int r, int64_t k) { return row[r][k]; }, panel, K);
+  int64_t done = 0;
+  const auto factor = [&](int r, int64_t k) { return row[r][done + k]; };
+  if (ahead && ahead->left())
+    for (; done + Ahead::steps <= K; done += Ahead::steps) {
+      ahead->fetch();
+      multiply<V, N, R, Width>(sums, factor, panel + done * Width * L, Ahead::steps);
+    }
+  multiply<V, N, R, Width>(sums, factor, panel + done * Width * L, K - done);
   BPTT_UNROLL
   for (int r = 0; r < R; r++)
     BPTT_UNROLL
@@ -107,15 +134,32 @@ inline void one_more(const typename V::Scalar *const *rows, const typename V::Sc
   }
 }
 
-// out[count][N][lanes] = rows[count][K] × panel.
+// Bytes of a (K, width) matrix.
+template <class V>
+constexpr int64_t bytes(int64_t K, int64_t width) {
+  return K * width * static_cast<int64_t>(sizeof(typename V::Scalar));
+}
+
+// Whether some of such a matrix comes from the last-level cache whenever it is used.
+template <class V>
+constexpr bool far(int64_t K, int64_t width) {
+  return bytes<V>(K, width) > 192 << 10;
+}
+
+// out[count][N][lanes] = rows[count][K] × panel. With a panel that comes `after`, the next part is fetched while there
+// are rows enough to do it meanwhile.
 template <class V, int N>
 void product(int64_t count, const typename V::Scalar **rows, const typename V::Scalar *panel, int64_t K,
-             typename V::Scalar *out) {
+             typename V::Scalar *out, const typename V::Scalar *after) {
   using S = typename V::Scalar;
   constexpr int R = rows_at_once<V, N>();
-  for (int64_t k = 0; k < K; k += depth<V, N>()) {
-    const int64_t part = K - k < depth<V, N>() ? K - k : depth<V, N>();
+  const int64_t deep = K < depth<V, N>() ? K : depth<V, N>();
+  for (int64_t k = 0; k < K; k += deep) {
+    const bool last = K - k <= deep;
+    const int64_t part = last ? K - k : deep;
     const S *at = panel + k * N * V::lanes;
+    const int64_t ahead_bytes = after && count > 2 * R ? bytes<V>(deep, N * V::lanes) : 0;
+    Ahead ahead(last ? after : at + part * N * V::lanes, ahead_bytes, count / R * (part / Ahead::steps) + 1);
     int64_t here;
     for (int64_t first = 0; first < count; first += here) {
       const int64_t left = count - first;
@@ -124,7 +168,7 @@ void product(int64_t count, const typename V::Scalar **rows, const typename V::S
       for (int64_t r = 0; r < here; r++) from[r] = rows[first + r] + k;
       S *to = out + first * N * V::lanes;
       if (here == R)
-        tile<V, N, R>(from, at, part, to, k > 0);
+        tile<V, N, R>(from, at, part, to, k > 0, &ahead);
       else if (here == R + 1)
         one_more<V, N>(from, at, part, to, k > 0);
       else
@@ -204,11 +248,12 @@ inline void strip_product(int64_t H, int64_t s, int64_t count, const typename V:
                           const typename V::Scalar *panels, int64_t K, typename V::Scalar *out) {
   const Strip at = strip<V>(H, s);
   panels += K * at.first * V::lanes;
+  const typename V::Scalar *after = far<V>(K, H) ? panels + K * at.vectors * V::lanes : nullptr;
   switch (at.vectors) {
-    case 1: return product<V, 1>(count, rows, panels, K, out);
-    case 2: return product<V, 2>(count, rows, panels, K, out);
-    case 3: return product<V, 3>(count, rows, panels, K, out);
-    default: return product<V, 4>(count, rows, panels, K, out);
+    case 1: return product<V, 1>(count, rows, panels, K, out, after);
+    case 2: return product<V, 2>(count, rows, panels, K, out, after);
+    case 3: return product<V, 3>(count, rows, panels, K, out, after);
+    default: return product<V, 4>(count, rows, panels, K, out, after);
   }
 }
 

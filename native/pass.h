@@ -50,8 +50,7 @@ constexpr int64_t worth_meeting = 1 << 14;
 
 template <class V, class K>
 bool shares_rows(const bptt_call &c) {
-  const int64_t bytes = K::gates * c.H * c.H * static_cast<int64_t>(sizeof(typename V::Scalar));
-  const int64_t enough = bytes > many_bytes ? enough_for_many_weights : enough_rows;
+  const int64_t enough = bytes<V>(c.H, K::gates * c.H) > many_bytes ? enough_for_many_weights : enough_rows;
   const int64_t alone = c.threads < c.B ? c.threads : c.B;  // threads with rows of their own
   return c.threads > 1 && c.B < enough * c.threads && c.B * c.H * c.H >= worth_meeting && strips<V>(c.H) >= alone;
 }

@@ -81,6 +81,9 @@ struct Turn {
     return true;
   }
 
+  // The vector that comes after u, unless several are taken at once.
+  int64_t after(int64_t u) const { return backward ? u - 1 : u + 1; }
+
   int64_t begin = 0, end = 0;
 
  private:
