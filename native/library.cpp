@@ -80,16 +80,16 @@ void toil(void *data, Team) {
 
 extern "C" {
 
-int bptt_run(int op, int pass, int dtype, const bptt_call *call) {
+int bptt_run(int op, int pass, int dtype, bptt_call *call) {
   if (!bptt::known(op, pass, dtype)) return 1;
   bptt::Task task{bptt::isa().kernels->of[op][dtype], *call, pass};
-  if (task.kernel.work(*call, pass) > call->work_bytes) return 2;
+  const int64_t needed = task.kernel.work(*call, pass);
+  if (needed > call->work_bytes) {
+    call->work_bytes = needed;
+    return 2;
+  }
   bptt::parallel(task.kernel.team(*call), bptt::work, &task);
   return 0;
-}
-
-int64_t bptt_work(int op, int pass, int dtype, const bptt_call *call) {
-  return bptt::known(op, pass, dtype) ? bptt::isa().kernels->of[op][dtype].work(*call, pass) : 0;
 }
 
 const char *bptt_isa(void) { return bptt::isa().name; }

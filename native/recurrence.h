@@ -1,7 +1,8 @@
 // What the library is called with: one struct for every recurrence, direction and pass. Plain C.
 //
 // T steps, B sequences, I inputs, H hidden units; G gates (LSTM 4: i f g o; GRU 3: r z n; RNN 1) and S numbers
-// saved per unit and step (LSTM: the 4 gates; GRU 4: r z n and the hidden part of n; RNN 1, which saves nothing).
+// saved per unit and step (LSTM: the 4 gates; GRU 4: r z n and the hidden part of n; RNN 1: h before its
+// tap).
 // Every array is dense and in the order of its shape. NULL stands for what is absent.
 #pragma once
 
@@ -30,18 +31,17 @@ struct bptt_call {
   const void *h_tap, *c_tap;               // (T, B, H)
   const void *h_keep, *c_keep;             // [T] or [T, B]
   int64_t h_keep_stride, c_keep_stride;    // from one sequence to the next: 0 or 1
-  void *work;                              // so many bytes, at least bptt_work(), wherever they begin
+  void *work;                              // so many bytes, wherever they begin
   int64_t work_bytes;
 
   // Forward: written. Backward: read.
   // (T, B, S·H), in an order of the kernels' own. NULL stands forward for no backward pass to come, and backward
-  // for computing it again.
+  // for computing it again, or for an RNN without taps, whose y it is.
   void *saved;
-  void *cells;    // (T, B, H): c of every step, after its tap
-  void *outputs;  // (T, B, H): h of every step before its tap, wanted by the RNN's backward pass under taps
-  void *y;        // (T, B, H)
-  void *h_n;      // (B, H), forward only
-  void *c_n;      // (B, H), forward only: c_0 on entry, moved along with every step
+  void *cells;  // (T, B, H): c of every step, after its tap
+  void *y;      // (T, B, H)
+  void *h_n;    // (B, H), forward only
+  void *c_n;    // (B, H), forward only: c_0 on entry, moved along with every step
 
   // Backward.
   const void *grad_y, *grad_cells;  // (T, B, H)
@@ -51,12 +51,9 @@ struct bptt_call {
   void *grad_h_tap, *grad_c_tap;    // (T, B, H)
 };
 
-// 0 if done; else nothing was computed: 1 no such op, pass or dtype; 2 too little working memory, which is so where
-// the instruction set changed since it was asked for.
-BPTT_API int bptt_run(int op, int pass, int dtype, const struct bptt_call *call);
-
-// Bytes of working memory that the call needs, of which `work` need not be set.
-BPTT_API int64_t bptt_work(int op, int pass, int dtype, const struct bptt_call *call);
+// 0 if done; else nothing was computed: 1 no such op, pass or dtype; 2 too little working memory: work_bytes is now
+// what the call needs with the instruction set in use.
+BPTT_API int bptt_run(int op, int pass, int dtype, struct bptt_call *call);
 
 // The instruction set in use, and those this CPU can run, fastest first and separated by spaces.
 BPTT_API const char *bptt_isa(void);

@@ -54,7 +54,7 @@ struct Rnn {
     for (int64_t step = 0; step < walk.steps(); step++) {
       const int64_t count = walk.enter(walk.time(step, false), [&](int64_t place) {
         walk.clear(c.y, place, H);
-        walk.clear(c.outputs, place, H);
+        walk.clear(c.saved, place, H);
       });
       for (int64_t i = 0; i < count; i++) h_rows[i] = walk.before(i, c.y, c.h_0);
       walk.share(strips<V>(H), [&](int64_t first, int64_t stop) {
@@ -75,7 +75,7 @@ struct Rnn {
   static BPTT_INLINE void slopes(Walk<S> &walk, int64_t i, int64_t first, int64_t stop) {
     const Plan<S> &c = walk.call;
     const int64_t H = c.H, place = walk.place(i) * H;
-    const S *outputs = walk.at(static_cast<const void *>(c.outputs ? c.outputs : c.y), place);
+    const S *untapped = walk.at(static_cast<const void *>(c.saved ? c.saved : c.y), place);
     const S *grad_y = walk.at(c.grad_y, place);
     S *grad_h = walk.at(c.grad_h, walk.row(i) * H);
     const bool open = walk.keep(i, c.h_keep, c.h_keep_stride) != 0;
@@ -84,13 +84,13 @@ struct Rnn {
     for (int64_t u = first; u < stop; u++) {
       const int64_t unit = u * L;
       const int width = lanes_at<V>(H, u);
-      fetch_ahead(outputs, unit, H);
+      fetch_ahead(untapped, unit, H);
       fetch_ahead(grad_y, unit, H);
       V dh = take<V>(grad_h + unit, width);
       if (grad_y) dh = dh + take<V>(grad_y + unit, width);
       if (grad_h_tap) put(grad_h_tap + unit, dh, width);
       if (!open) put(grad_h + unit, V::set(0), width);
-      put(grad_gates + unit, Phi<V>::slope(take<V>(outputs + unit, width), dh), width);
+      put(grad_gates + unit, Phi<V>::slope(take<V>(untapped + unit, width), dh), width);
     }
   }
 
@@ -110,7 +110,7 @@ struct Rnn {
       for (int64_t k = 0; k < c.I; k++) z = fma(V::set(x[k]), V::load(x_panel + k * x_panel_row), z);
     }
     V h = Phi<V>::value(z);
-    if (c.outputs) put(walk.at(c.outputs, place), h, width);
+    if (c.saved) put(walk.at(c.saved, place), h, width);
     if (c.h_tap) h = h + take<V>(walk.at(c.h_tap, place), width);
     put(walk.at(c.y, place), h, width);
     if (walk.last(i)) put(walk.at(c.h_n, walk.row(i) * H + unit), h, width);

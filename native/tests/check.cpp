@@ -138,7 +138,7 @@ void check_activations(const std::string &isa, Random &random) {
 }
 
 void check_refusals() {
-  const bptt_call call{};
+  bptt_call call{};
   if (bptt_run(4, BPTT_FORWARD, BPTT_F32, &call) == 0 || bptt_run(BPTT_LSTM, 2, BPTT_F32, &call) == 0 ||
       bptt_run(BPTT_LSTM, BPTT_FORWARD, 2, &call) == 0)
     fail("an op, a pass or a dtype that does not exist is not refused");

@@ -25,7 +25,9 @@ S *pointer(std::vector<S> &v) {
 template <class S>
 bool run(const Problem &p, int pass, bptt_call &call) {
   constexpr int dtype = sizeof(S) == 4 ? BPTT_F32 : BPTT_F64;
-  std::vector<S> work((bptt_work(p.op, pass, dtype, &call) + sizeof(S) - 1) / sizeof(S), S(unwritten));
+  call.work_bytes = 0;
+  if (bptt_run(p.op, pass, dtype, &call) != 2) return false;
+  std::vector<S> work((call.work_bytes + sizeof(S) - 1) / sizeof(S), S(unwritten));
   call.work = pointer(work), call.work_bytes = static_cast<int64_t>(work.size() * sizeof(S));
   return bptt_run(p.op, pass, dtype, &call) == 0;
 }
@@ -43,8 +45,7 @@ Answer kernel(const Problem &p, const How &how) {
   const auto empty = [](bool wanted, int64_t n) { return std::vector<S>(wanted ? n : 0, S(unwritten)); };
   auto y = empty(true, T * B * H), h_n = empty(true, B * H);
   auto cells = empty(p.op == lstm && (how.train || p.cells), T * B * H);
-  auto saved = empty(how.train && !how.again && p.S() > 1, T * B * p.S() * H);
-  auto outputs = empty(how.train && p.S() == 1 && !p.h_tap.empty(), T * B * H);
+  auto saved = empty(how.train && (p.S() > 1 ? !how.again : !p.h_tap.empty()), T * B * p.S() * H);
 
   bptt_call call{};
   call.T = T, call.B = B, call.I = I, call.H = H;
@@ -53,7 +54,7 @@ Answer kernel(const Problem &p, const How &how) {
   call.b_ih = pointer(b_ih), call.b_hh = pointer(b_hh), call.h_0 = pointer(h_0), call.c_0 = pointer(c_0);
   call.h_tap = pointer(h_tap), call.c_tap = pointer(c_tap);
   call.y = pointer(y), call.cells = pointer(cells), call.saved = pointer(saved);
-  call.outputs = pointer(outputs), call.h_n = pointer(h_n), call.c_n = pointer(c_n);
+  call.h_n = pointer(h_n), call.c_n = pointer(c_n);
   if (!run<S>(p, BPTT_FORWARD, call)) return {};
   const auto back = [](const std::vector<S> &v) { return Numbers(v.begin(), v.end()); };
   Answer answer;

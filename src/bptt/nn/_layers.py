@@ -134,10 +134,8 @@ class Recurrent(nn.RNNBase):
 
     def _weights(self, layer: int, direction: int) -> Weights:
         plain: dict[str, Any] = self._parameters  # at a tenth of the price of getattr
-        w_ih, w_hh, *rest = (
-            plain[name] if name in plain else getattr(self, name)
-            for name in self._all_weights[layer * self._directions + direction]
-        )
+        names = self._all_weights[layer * self._directions + direction]
+        w_ih, w_hh, *rest = [plain[name] if name in plain else getattr(self, name) for name in names]
         b_ih, b_hh = rest[:2] if self.bias else (None, None)
         return Weights(w_ih, w_hh, b_ih, b_hh, rest[-1] if self.proj_size else None)
 

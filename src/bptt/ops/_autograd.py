@@ -67,8 +67,9 @@ class Recurrence(_Function):
 
 
 def _gradient(grads: Sequence[Tensor | None]) -> Callable[..., tuple[Tensor, ...]]:
-    if any(grad is not None and is_legacy_batchedtensor(grad) for grad in grads):  # is_grads_batched
-        return _by_reference
+    for grad in grads:
+        if grad is not None and is_legacy_batchedtensor(grad):  # is_grads_batched
+            return _by_reference
     # Somebody may differentiate this backward pass, or map it over a batch of gradients.
     plain = not (torch.is_grad_enabled() or torch._C._are_functorch_transforms_active())
     return Gradient.forward if plain else Gradient.apply

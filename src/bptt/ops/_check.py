@@ -1,7 +1,7 @@
 """What every op asks of its arguments, whoever serves the call."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
@@ -9,26 +9,34 @@ from torch import Tensor
 from ._call import GATES, Call
 from ._concrete import has_values
 
-_ANY_DTYPE = ("lengths", "h_keep", "c_keep", "h_tap", "c_tap")  # they have rules of their own
+_MEMORY, _NONLINEARITIES = ("fast", "low"), ("tanh", "relu")
+_STATE = {"lstm": (), "gru": ("h_0",), "rnn": ("h_0",)}  # an LSTM has a pair
+_KEEPS = {"lstm": ("h_keep", "c_keep"), "gru": ("h_keep", "c_keep"), "rnn": ("h_keep",)}
+_TAPS = {"lstm": ("h_tap", "c_tap"), "gru": ("h_tap",), "rnn": ("h_tap",)}
+_PROJECTION = {"lstm": ("w_hr",), "gru": (), "rnn": ()}
+_REQUIRED = {op: ("x", *_STATE[op], "w_ih", "w_hh") for op in GATES}
+_OPTIONAL = {op: ("b_ih", "b_hh", *_PROJECTION[op], "lengths", *_KEEPS[op], *_TAPS[op]) for op in GATES}
 
 
 def prepare(op: str, arguments: Mapping[str, Any]) -> Call:
     """The call that the arguments make, with autocast applied; raises if they break a rule."""
     a = dict(arguments)
-    _check_choices(a)
-    _check_tensors(op, a)
-    a = _autocast(op, a)
-    given = {name: value for name, value in (a | states(a)).items() if isinstance(value, Tensor)}
-    _check_dtypes(given)
-    _check_devices(given)
-    T, B, H, P = _check_shapes(op, given)
+    _check_choices(op, a)
+    _check_types(op, a)
+    if torch._C._is_any_autocast_enabled():
+        _autocast(op, a)
+    T, B, H, P = _check_tensors(op, a)
+    device = a["x"].device
     if a["lengths"] is not None:
         a["lengths"] = check_lengths(a["lengths"], T, B)
-    for name in ("h_keep", "c_keep"):
-        if a.get(name) is not None:
+    for name in _KEEPS[op]:
+        if a[name] is not None:
+            _check_device(name, a[name], device)
             check_keep(name, a[name], T, B)
-    for name, width in (("h_tap", P), ("c_tap", H)):
-        if a.get(name) is not None:
+    for name in _TAPS[op]:
+        if a[name] is not None:
+            width = P if name == "h_tap" else H
+            _check_device(name, a[name], device)
             check_tap(name, a[name], (T, B, width), "P" if width != H else "H")
     return Call(op, a)
 
@@ -91,30 +99,37 @@ def check_tap(name: str, tap: Tensor, shape: tuple[int, int, int], letter: str) 
         raise TypeError(f"{name} must have a floating dtype, got {tap.dtype}")
 
 
-def states(a: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The initial states by name."""
-    if "hx" in a:
-        return {"h_0": a["hx"][0], "c_0": a["hx"][1]}
-    return {"h_0": a["h_0"]}
+def states(a: Mapping[str, Any]) -> tuple[Tensor, Tensor | None]:
+    """h_0 and c_0."""
+    return a["hx"] if "hx" in a else (a["h_0"], None)
 
 
-def _check_choices(a: Mapping[str, Any]) -> None:
-    for name, choices in (("memory", ("fast", "low")), ("nonlinearity", ("tanh", "relu"))):
-        if name in a and a[name] not in choices:
-            raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {a[name]!r}")
-    for name in ("reverse", "return_cells"):
-        if name in a and not isinstance(a[name], bool):
+def _check_choices(op: str, a: Mapping[str, Any]) -> None:
+    if a["memory"] not in _MEMORY:
+        _refuse_choice("memory", _MEMORY, a["memory"])
+    if op == "rnn" and a["nonlinearity"] not in _NONLINEARITIES:
+        _refuse_choice("nonlinearity", _NONLINEARITIES, a["nonlinearity"])
+    for name in ("reverse", "return_cells") if op == "lstm" else ("reverse",):
+        if not isinstance(a[name], bool):
             raise TypeError(f"{name} must be a bool, got {type(a[name]).__name__}")
 
 
-def _check_tensors(op: str, a: Mapping[str, Any]) -> None:
-    if op == "lstm" and not (isinstance(a["hx"], tuple | list) and len(a["hx"]) == 2):
-        raise TypeError(f"hx must be a pair (h_0, c_0), got {type(a['hx']).__name__}")
-    for name, value in (("x", a["x"]), ("w_ih", a["w_ih"]), ("w_hh", a["w_hh"]), *states(a).items()):
-        if not isinstance(value, Tensor):
-            raise TypeError(f"{name} must be a tensor, got {type(value).__name__}")
-    for name in ("b_ih", "b_hh", "w_hr", "lengths", "h_keep", "c_keep", "h_tap", "c_tap"):
-        value = a.get(name)
+def _refuse_choice(name: str, choices: Sequence[str], got: Any) -> NoReturn:
+    raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {got!r}")
+
+
+def _check_types(op: str, a: Mapping[str, Any]) -> None:
+    for name in _REQUIRED[op]:
+        if not isinstance(a[name], Tensor):
+            raise TypeError(f"{name} must be a tensor, got {type(a[name]).__name__}")
+    if op == "lstm":
+        if not (isinstance(a["hx"], (tuple, list)) and len(a["hx"]) == 2):
+            raise TypeError(f"hx must be a pair (h_0, c_0), got {type(a['hx']).__name__}")
+        for name, value in zip(("h_0", "c_0"), a["hx"], strict=True):
+            if not isinstance(value, Tensor):
+                raise TypeError(f"{name} must be a tensor, got {type(value).__name__}")
+    for name in _OPTIONAL[op]:
+        value = a[name]
         if value is not None and not isinstance(value, Tensor):
             raise TypeError(f"{name} must be a tensor or None, got {type(value).__name__}")
     if (a["b_ih"] is None) != (a["b_hh"] is None):
@@ -122,13 +137,11 @@ def _check_tensors(op: str, a: Mapping[str, Any]) -> None:
         raise ValueError(f"b_ih and b_hh must both be given or both be None, got None for {missing} only")
 
 
-def _autocast(op: str, a: dict[str, Any]) -> dict[str, Any]:
+def _autocast(op: str, a: dict[str, Any]) -> None:
     """Cast as autocast asks: inputs and weights, but never keeps, taps or the cell state."""
-    if not torch._C._is_any_autocast_enabled():
-        return a
     device = a["x"].device.type
     if not (torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)):
-        return a
+        return
     low = torch.get_autocast_dtype(device)
 
     def cast(t: Tensor | None) -> Tensor | None:
@@ -142,60 +155,68 @@ def _autocast(op: str, a: dict[str, Any]) -> dict[str, Any]:
         a["hx"] = (cast(h_0), c_0.float() if c_0.dtype.itemsize == 2 else c_0)
     else:
         a["h_0"] = cast(a["h_0"])
-    return a
 
 
-def _check_dtypes(given: Mapping[str, Tensor]) -> None:
-    dtype = given["x"].dtype
+def _check_tensors(op: str, a: Mapping[str, Any]) -> tuple[int, int, int, int]:
+    """T, B, H and P, from x and the weights, which fit together."""
+    x, w_hh, w_hr = a["x"], a["w_hh"], a.get("w_hr")
+    dtype, device = x.dtype, x.device
     if not dtype.is_floating_point:
         raise TypeError(f"x must have a floating dtype, got {dtype}")
-    for name, tensor in given.items():
-        if tensor.dtype == dtype or name in _ANY_DTYPE:
-            continue
-        if name != "c_0":
-            raise TypeError(f"{name} must have x's dtype {dtype}, got {tensor.dtype}")
-        if not (dtype.itemsize == 2 and tensor.dtype == torch.float32):
-            raise TypeError(
-                f"c_0 must have x's dtype {dtype}, or float32 beside a 16-bit x, got {tensor.dtype}"
-            )
-
-
-def _check_devices(given: Mapping[str, Tensor]) -> None:
-    device = given["x"].device
-    for name, tensor in given.items():
-        if tensor.device != device and name != "lengths":
-            raise ValueError(f"{name} must be on x's device {device}, got {tensor.device}")
-
-
-def _check_shapes(op: str, given: Mapping[str, Tensor]) -> tuple[int, int, int, int]:
-    """T, B, H and P."""
-    x, w_hh, w_hr = given["x"], given["w_hh"], given.get("w_hr")
     if x.dim() != 3:
         raise ValueError(f"x must have shape (T, B, I), got {tuple(x.shape)}")
     T, B, width = x.shape
     if T == 0:
         raise ValueError(f"x must have at least one step, got T = 0 in {tuple(x.shape)}")
     gates = GATES[op]
-    letter = "H" if w_hr is None else "P"
     if w_hh.dim() != 2 or w_hh.shape[0] % gates:
+        letter = "H" if w_hr is None else "P"
         raise ValueError(f"w_hh must have shape ({gates}·H, {letter}), got {tuple(w_hh.shape)}")
     rows = w_hh.shape[0]
-    H = rows // gates
-    P = H
+    P = H = rows // gates
     if w_hr is not None:
         if w_hr.dim() != 2 or w_hr.shape[1] != H:
             raise ValueError(f"w_hr must have shape (P, H) = (P, {H}), got {tuple(w_hr.shape)}")
         P = w_hr.shape[0]
-    for name, letters, shape in (
-        ("w_ih", "({gates}·H, I)", (rows, width)),
-        ("w_hh", "({gates}·H, {letter})", (rows, P)),
-        ("b_ih", "({gates}·H,)", (rows,)),
-        ("b_hh", "({gates}·H,)", (rows,)),
-        ("h_0", "(B, {letter})", (B, P)),
-        ("c_0", "(B, H)", (B, H)),
+    h_0, c_0 = states(a)
+    for name, tensor, shape in (
+        ("w_ih", a["w_ih"], (rows, width)),
+        ("w_hh", w_hh, (rows, P)),
+        ("b_ih", a["b_ih"], (rows,)),
+        ("b_hh", a["b_hh"], (rows,)),
+        ("w_hr", w_hr, (P, H)),
+        ("h_0", h_0, (B, P)),
+        ("c_0", c_0, (B, H)),
     ):
-        tensor = given.get(name)
-        if tensor is not None and tensor.shape != shape:
-            expected = letters.format(gates=gates, letter=letter)
-            raise ValueError(f"{name} must have shape {expected} = {shape}, got {tuple(tensor.shape)}")
+        if tensor is None:
+            continue
+        if tensor.dtype != dtype:
+            _check_dtype(name, tensor, dtype)
+        if tensor.device != device:
+            _check_device(name, tensor, device)
+        if tensor.shape != shape:
+            letters = _LETTERS[name].format(gates=gates, letter="H" if w_hr is None else "P")
+            raise ValueError(f"{name} must have shape {letters} = {shape}, got {tuple(tensor.shape)}")
     return T, B, H, P
+
+
+_LETTERS = {
+    "w_ih": "({gates}·H, I)",
+    "w_hh": "({gates}·H, {letter})",
+    "b_ih": "({gates}·H,)",
+    "b_hh": "({gates}·H,)",
+    "h_0": "(B, {letter})",
+    "c_0": "(B, H)",
+}
+
+
+def _check_dtype(name: str, tensor: Tensor, dtype: torch.dtype) -> None:
+    if name != "c_0":
+        raise TypeError(f"{name} must have x's dtype {dtype}, got {tensor.dtype}")
+    if not (dtype.itemsize == 2 and tensor.dtype == torch.float32):
+        raise TypeError(f"c_0 must have x's dtype {dtype}, or float32 beside a 16-bit x, got {tensor.dtype}")
+
+
+def _check_device(name: str, tensor: Tensor, device: torch.device) -> None:
+    if tensor.device != device:
+        raise ValueError(f"{name} must be on x's device {device}, got {tensor.device}")

@@ -26,7 +26,7 @@ class Native:
     def refuses(self, call: Call) -> str | None:
         a = call.arguments
         x: Tensor = a["x"]
-        if x.device.type != "cpu":
+        if not x.is_cpu:
             return f"it runs on the CPU, got {x.device}"
         if x.dtype not in _shared_library.DTYPES:
             return f"it computes in float32 and float64, got {x.dtype}"
@@ -62,12 +62,27 @@ class Native:
 
 
 def _inputs(call: Call) -> Inputs:
-    a = {**call.arguments, **states(call.arguments)}
-    for name in ("h_tap", "c_tap", "h_keep", "c_keep"):
-        if a.get(name) is not None:
-            a[name] = a[name].to(a["x"].dtype)
-    given = map(a.get, Inputs._fields)
-    return Inputs._make([None if tensor is None else tensor.contiguous() for tensor in given])
+    a = call.arguments
+    h_0, c_0 = states(a)
+    dtype: torch.dtype = a["x"].dtype
+    return Inputs(
+        a["x"].contiguous(),
+        h_0.contiguous(),
+        _dense(c_0, dtype),
+        a["w_ih"].contiguous(),
+        a["w_hh"].contiguous(),
+        _dense(a["b_ih"], dtype),
+        _dense(a["b_hh"], dtype),
+        _dense(a["h_tap"], dtype),
+        _dense(a.get("c_tap"), dtype),
+        _dense(a["lengths"], torch.int64),
+        _dense(a["h_keep"], dtype),
+        _dense(a.get("c_keep"), dtype),
+    )
+
+
+def _dense(tensor: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+    return None if tensor is None else tensor.to(dtype).contiguous()
 
 
 def _wants_gradient(inputs: Inputs) -> bool:

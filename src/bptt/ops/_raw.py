@@ -3,7 +3,8 @@
 Both front doors (`_autograd`, `_library`) stand on these two functions.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from itertools import chain
 from typing import NamedTuple
 
 import torch
@@ -55,7 +56,7 @@ def forward(spec: Spec, a: Inputs, *, keep: bool, cells: bool) -> Outputs:
         None if shapes.cells is None else pool.lease(shapes.cells, dtype),
         None if shapes.saved is None else pool.lease(shapes.saved, dtype),
     )
-    _call(spec, n, a, out).run(spec.op, native.FORWARD, dtype)
+    _call(spec, n, zip(_POINTERS, (*a, *out), strict=True)).run(spec.op, native.FORWARD, dtype)
     return out
 
 
@@ -78,10 +79,13 @@ def backward(
         like: Tensor = getattr(a, name)
         leased = name in ("h_tap", "c_tap")
         found[name] = pool.lease(like.shape, like.dtype) if leased else torch.empty_like(like)
-    call = _call(spec, n, a, out)
+    tensors = chain(
+        zip(_POINTERS, (*a, *out), strict=True),
+        (("grad_y", grads["y"]), ("grad_cells", grads["cells"])),
+        ((_GRADIENTS[name], gradient) for name, gradient in found.items()),
+    )
+    call = _call(spec, n, tensors)
     call.h_keep_stride, call.c_keep_stride = _stride(a.h_keep), _stride(a.c_keep)
-    call.point({"grad_y": grads["y"], "grad_cells": grads["cells"]})
-    call.point({_GRADIENTS[name]: gradient for name, gradient in found.items()})
     call.run(spec.op, native.BACKWARD, a.x.dtype)
     return {name: found[name] for name in wanted}
 
@@ -90,13 +94,11 @@ _POINTERS = (*Inputs._fields, *Outputs._fields)
 _GRADIENTS = {name: f"grad_{name}" for name in Inputs._fields} | {"h_0": "grad_h", "c_0": "grad_c"}
 
 
-def _call(spec: Spec, n: Sizes, a: Inputs, out: Outputs) -> native.Call:
-    call = native.Call(T=n.T, B=n.B, I=n.I, H=n.H, reverse=spec.reverse, threads=torch.get_num_threads())
-    given = dict(zip(_POINTERS, (*a, *out), strict=True))
-    if n.slots == 1:
-        given["outputs"] = given.pop("saved")
-    call.point(given)
-    return call
+def _call(spec: Spec, n: Sizes, tensors: Iterable[tuple[str, Tensor | None]]) -> native.Call:
+    pointers = {name: tensor.data_ptr() for name, tensor in tensors if tensor is not None}
+    return native.Call(
+        T=n.T, B=n.B, I=n.I, H=n.H, reverse=spec.reverse, threads=torch.get_num_threads(), **pointers
+    )
 
 
 def _start(grad: Tensor | None, like: Tensor) -> Tensor:

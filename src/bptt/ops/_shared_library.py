@@ -3,7 +3,6 @@
 import ctypes
 import os
 import warnings
-from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
@@ -18,17 +17,18 @@ OPS = ("lstm", "gru", "rnn_tanh", "rnn_relu")
 DTYPES = (torch.float32, torch.float64)
 FORWARD, BACKWARD = 0, 1
 _TOO_LITTLE = 2  # status of `bptt_run`
+_ENOUGH_FOR_SHORT_CALLS = 32 << 10  # bytes of working memory
 
 _NUMBERS = ("T", "B", "I", "H", "reverse", "threads", "part")
 _READ = ("lengths", "x", "w_ih", "w_hh", "b_ih", "b_hh", "h_0", "c_0", "h_tap", "c_tap", "h_keep", "c_keep")
-_KEPT = ("saved", "cells", "outputs", "y", "h_n", "c_n")
+_KEPT = ("saved", "cells", "y", "h_n", "c_n")
 _GRADS = ("grad_y", "grad_cells", "grad_h", "grad_c", "grad_x")
 _OF_WEIGHTS = ("grad_w_ih", "grad_w_hh", "grad_b_ih", "grad_b_hh")
 _OF_TAPS = ("grad_h_tap", "grad_c_tap")
 
 
 class Call(ctypes.Structure):
-    """`struct bptt_call`, its pointers by the names of the tensors they point into."""
+    """`struct bptt_call`, its pointers into dense tensors that must live until the call returns."""
 
     _fields_ = (
         *((name, ctypes.c_int64) for name in _NUMBERS),
@@ -40,26 +40,16 @@ class Call(ctypes.Structure):
         *((name, ctypes.c_void_p) for name in (*_KEPT, *_GRADS, *_OF_WEIGHTS, *_OF_TAPS)),
     )
 
-    def __init__(self, **numbers: int) -> None:
-        super().__init__(**numbers)
-        self._held: list[Mapping[str, Tensor | None]] = []
-
-    def point(self, tensors: Mapping[str, Tensor | None]) -> None:
-        """Set pointers into dense tensors, which live as long as this."""
-        self._held.append(tensors)
-        for name, tensor in tensors.items():
-            if tensor is not None:
-                setattr(self, name, tensor.data_ptr())
-
     def run(self, op: str, direction: int, dtype: torch.dtype) -> None:
         """Call the kernel."""
-        lib, which = library(), (OPS.index(op), direction, DTYPES.index(dtype))
+        which = OPS.index(op), direction, DTYPES.index(dtype)
+        this = ctypes.byref(self)
+        self.work_bytes = _ENOUGH_FOR_SHORT_CALLS
         status = _TOO_LITTLE
-        while status == _TOO_LITTLE:  # as long as another thread changes the instruction set in between
-            self.work_bytes = lib.bptt_work(*which, ctypes.byref(self))
+        while status == _TOO_LITTLE:  # again if another thread changes the instruction set in between
             work = pool.lease((self.work_bytes,), torch.uint8)
             self.work = work.data_ptr()
-            status = lib.bptt_run(*which, ctypes.byref(self))
+            status = library().bptt_run(*which, this)
         if status != 0:
             raise RuntimeError(f"the native library has no {op} in {dtype}, status {status}")
 
@@ -113,8 +103,6 @@ def library() -> ctypes.CDLL:
     # torch is loaded by now, and with it the OpenMP runtime that the two of them share.
     loaded = ctypes.CDLL(str(path))
     loaded.bptt_run.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.POINTER(Call))
-    loaded.bptt_work.argtypes = loaded.bptt_run.argtypes
-    loaded.bptt_work.restype = ctypes.c_int64
     loaded.bptt_busy.argtypes = (ctypes.c_int64,) * 2
     loaded.bptt_busy.restype = ctypes.c_int64
     loaded.bptt_isa.restype = loaded.bptt_isas.restype = ctypes.c_char_p
