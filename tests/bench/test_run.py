@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from bptt import bench
+from bptt._cpus import available_cpus
 from bptt.bench import LoadedError, RecordError, Request
 from bptt.bench._floor import Machine
-from bptt.bench._request import available_cores
 
 TINY = "12,3,2,5"
 
@@ -90,7 +90,7 @@ def test_threads_and_random_numbers_are_left_as_they_were(idle):
     assert torch.equal(torch.get_rng_state(), state)
 
 
-@pytest.mark.skipif(available_cores() < 2, reason="needs two CPUs")
+@pytest.mark.skipif(available_cpus() < 2, reason="needs two CPUs")
 def test_every_row_runs_on_its_threads(idle, monkeypatch):
     seen = []
     monkeypatch.setattr("bptt.bench._run.check", lambda *_: seen.append(torch.get_num_threads()) or 0.0)

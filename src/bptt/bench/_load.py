@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from .. import ops
+from .._cpus import available_cores
 
 AVERAGE = 0.3  # of the load over the last minute, beside what this process itself causes
 SHARE = 0.1  # of one CPU, taken by others
@@ -97,7 +98,7 @@ def loaded(share: float, average: float = 0.0) -> str | None:
 
 def crowded(cores: float, threads: int) -> str | None:
     """Why so many threads do not compute side by side, or None."""
-    wanted = CORES * min(threads, os.cpu_count() or 1)
+    wanted = CORES * min(threads, available_cores())
     if cores < wanted:
         return f"{threads} threads must compute on at least {wanted:g} cores, got {cores:.1f}"
     return None

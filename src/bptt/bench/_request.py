@@ -1,10 +1,10 @@
 """What is asked for, and the rows that it comes to."""
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
+from .._cpus import available_cpus
 from ._case import Case, Cell, Mode, Shape
 from ._rivals import COMPILED_STEPS, RIVALS, refusal
 
@@ -133,12 +133,12 @@ class Request:
         except ValueError as error:
             yield str(error)
             shapes = []
-        cores = available_cores()
+        cpus = available_cpus()
         yield from _strangers("cells", self.cells or (), get_args(Cell))
         yield from _strangers("memory", self.memory, ("fast", "low"))
         yield from _strangers("rivals", self.rivals or (), RIVALS)
         yield from _outside("p", self.p or (), 0, 1)
-        yield from _outside("threads", self.threads or (), 1, cores)
+        yield from _outside("threads", self.threads or (), 1, cpus)
         yield from _outside("pairs", (self.pairs,), 1, 10_000)
         yield from _outside("layers", (self.layers,), 1, 64)
         for name in ("p", "threads", "cells", "memory", "rivals"):
@@ -174,14 +174,9 @@ def parse_shapes(text: str) -> tuple[Shape, ...]:
     )
 
 
-def available_cores() -> int:
-    """How many CPUs this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def usual_threads() -> tuple[int, ...]:
     """All CPUs that this process may use, and one."""
-    return tuple(dict.fromkeys((available_cores(), 1)))
+    return tuple(dict.fromkeys((available_cpus(), 1)))
 
 
 def _strangers(name: str, given: Sequence[str], known: Sequence[str]) -> Iterator[str]:

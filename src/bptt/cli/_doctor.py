@@ -96,11 +96,12 @@ def _package(name: str) -> Finding:
 
 def _machine(torch: ModuleType) -> Iterator[Finding]:
     from .. import ops
-    from ..experiments import cores
+    from .._cpus import available_cpus
 
     capability = torch.backends.cpu.get_cpu_capability()
     yield Finding(
-        "cpu", f"{cores()} cores for this process of {os.cpu_count()}, {capability}, {platform.machine()}"
+        "cpu",
+        f"{available_cpus()} CPUs for this process of {os.cpu_count()}, {capability}, {platform.machine()}",
     )
     yield Finding(
         "threads", f"1 a run unless a spec says more; torch alone would take {torch.get_num_threads()}"

@@ -9,7 +9,6 @@ from ._problems import Problem as Problem
 from ._problems import SpecError as SpecError
 from ._run import Event as Event
 from ._run import Result as Result
-from ._run import cores as cores
 from ._run import resume as resume
 from ._run import run as run
 from ._spec import Arm as Arm

@@ -1,6 +1,5 @@
 """Running a study: arms × seeds, each in its own process, exact through any interruption."""
 
-import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from .. import train
+from .._cpus import available_cpus
 from . import _build, _stored, _study
 from ._child import Job, Message, record_failure
 from ._pool import execute
@@ -172,17 +172,12 @@ def _prepared(spec: Spec, data: Path | None) -> tuple[Mapping[str, Any], tuple[R
     return description, tuple(runs)
 
 
-def cores() -> int:
-    """How many CPU cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _workers(spec: Spec, workers: int | None) -> int:
     if workers is None:
         if spec.device != "cpu":
             return 1
         threads = max(arm.train["threads"] for arm in spec.arms)
-        return max(1, cores() // threads)
+        return max(1, available_cpus() // threads)
     if workers < 1:
         raise SpecError([Problem("workers", f"must be an integer ≥ 1, got {workers}")])
     return workers
