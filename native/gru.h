@@ -26,7 +26,9 @@ struct Gru : Gated<V, 3> {
     for (int64_t s = 0; s < walk.steps(); s++) {
       const int64_t count =
           walk.enter(walk.time(s, false), [&](int64_t place) {
-            if (!c.again) walk.clear(c.y, place, H);
+            if (c.again) return;
+            walk.clear(c.saved, place, slots * H);
+            walk.clear(c.y, place, H);
           });
       for (int64_t i = 0; i < count; i++) h_rows[i] = walk.before(i, c.y, c.h_0);
       walk.share(units, [&](int64_t first, int64_t stop) {
@@ -74,8 +76,8 @@ struct Gru : Gated<V, 3> {
       const V dn = dh * (V::set(1) - update) * tanh_slope(candidate);
       put(grad_gates + unit, dn, width);
       put(grad_gates + H + unit, dn * hidden * sigmoid_slope(reset), width);
-      put(grad_gates + 2 * H + unit, dh * (take<V>(before + unit, width) - candidate) * sigmoid_slope(update),
-          width);
+      const V dz = dh * take<V>(before + unit, width) - dh * candidate;  // of inf and inf NaN, as by the definition
+      put(grad_gates + 2 * H + unit, dz * sigmoid_slope(update), width);
       put(grad_gates + 3 * H + unit, dn * reset, width);
       put(grad_h + unit, keep == 0 ? V::set(0) : V::set(keep) * (dh * update), width);
     }

@@ -26,6 +26,7 @@ struct Lstm : Gated<V, 4> {
     for (int64_t s = 0; s < walk.steps(); s++) {
       const int64_t count = walk.enter(walk.time(s, false), [&](int64_t place) {
         if (c.again) return;
+        walk.clear(c.saved, place, slots * H);
         walk.clear(c.y, place, H);
         walk.clear(c.cells, place, H);
       });

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from math import isfinite
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -99,11 +99,13 @@ class Detach:
         size = shape if self.draw == "sequence" else shape[:1]
         tossed_on = generator.device if generator is not None else device
         wanted_on = device if device is not None else tossed_on
+        # The compiler refuses a generator of None beside sizes that it does not know.
+        source: dict[str, Any] = {} if generator is None else {"generator": generator}
 
         def keep(p: float) -> Tensor:
             if p == 0 or self.draw == "mean":
                 return torch.full(size, 1 - p, dtype=dtype, device=wanted_on)
-            open_path = torch.rand(size, generator=generator, dtype=torch.float32, device=tossed_on) >= p
+            open_path = torch.rand(size, **source, dtype=torch.float32, device=tossed_on) >= p
             return open_path.to(device=wanted_on, dtype=dtype)
 
         return Keeps(keep(self.h), keep(self.c))

@@ -105,3 +105,13 @@ def test_double_backward_is_refused():
     (grad,) = torch.autograd.grad(y.sum(), x, create_graph=True)
     with pytest.raises(RuntimeError, match="does not currently support double backward"):
         grad.sum().backward()
+
+
+@pytest.mark.parametrize("draw", ["step", "sequence", "mean"])
+def test_coins_are_tossed_in_the_graph_for_any_number_of_steps(draw):
+    layer = bptt.nn.LSTM(3, 4, detach=bptt.Detach(h=0.5, draw=draw))
+    compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
+    for T in (5, 6, 9):
+        y, _ = compiled(torch.randn(T, 2, 3))
+        y.sum().backward()
+        assert y.shape == (T, 2, 4)

@@ -103,6 +103,27 @@ def test_special_values_spread_as_in_the_reference(isa, op, dtype, poison):
 
 
 @each_isa
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("op", ["lstm", "gru", "rnn"])
+@pytest.mark.parametrize("poison", [float("nan"), float("inf"), -float("inf"), 1e-45, 1e30])
+def test_special_gradients_spread_as_in_the_reference(isa, op, dtype, poison):
+    a = leaves(op, T=5, B=4, H=9, dtype=dtype)
+    generator = torch.Generator().manual_seed(0)
+    cotangent = torch.randn(5, 4, 9, generator=generator, dtype=torch.float64).to(dtype)
+    cotangent[2, 1, 3] = poison
+
+    def found(backend):
+        return torch.autograd.grad(run(op, a, backend=backend)["y"], list(a.values()), cotangent)
+
+    with using(isa):
+        ours = found("native")
+    for mine, theirs in zip(ours, found("reference"), strict=True):
+        largest = theirs.nan_to_num(posinf=0, neginf=0).abs().max().item()
+        atol = max(largest, 1) * (1e-5 if dtype == torch.float32 else 1e-12)
+        torch.testing.assert_close(mine, theirs, equal_nan=True, rtol=1e-5, atol=atol)
+
+
+@each_isa
 def test_sigmoid_and_tanh_to_the_last_bits(isa):
     # Every 4,099th of the 2^32 floats.
     with using(isa):
@@ -176,12 +197,14 @@ def test_working_memory_is_on_the_cpu_whatever_the_default():
         assert_same(run("lstm", a, backend="native"), expected, tolerance=0)
 
 
-def test_two_python_threads_at_once():
+@pytest.mark.parametrize("each", [1, 2])
+def test_two_python_threads_at_once(each):
     problems = [leaves("lstm", T=40, B=8, H=30, dtype=torch.float32, seed=seed) for seed in range(4)]
     alone = [gradients(run("lstm", a), a) for a in problems]
     found = [None] * len(problems)
 
     def work(i):
+        torch.set_num_threads(each)  # holds for the thread that says it
         for _ in range(10):
             found[i] = gradients(run("lstm", problems[i]), problems[i])
 
@@ -261,14 +284,21 @@ def test_forward_mode_is_refused_by_name_and_served_by_the_reference():
         tangent("native")
 
 
+@pytest.mark.parametrize("everything", [False, True])
 @pytest.mark.parametrize("op", ["lstm", "gru", "rnn"])
-def test_opcheck(op):
+def test_opcheck(op, everything):
     a = {name: tensor.detach() for name, tensor in leaves(op, T=3, B=2, H=5).items()}
+    more = (None,) * 5
+    if everything:
+        tap, keep = torch.randn(3, 2, 5, dtype=torch.float64), torch.ones(3, dtype=torch.float64)
+        of_c = (tap, keep) if op == "lstm" else (None, keep if op == "gru" else None)
+        more = (tap, of_c[0], torch.tensor([1, 3]), keep, of_c[1])
     for grad in (False, True):
         x = a["x"].clone().requires_grad_(grad)
-        inputs = (x, a["h_0"], a.get("c_0"), a["w_ih"], a["w_hh"], a["b_ih"], a["b_hh"], *(None,) * 5)
+        inputs = (x, a["h_0"], a.get("c_0"), a["w_ih"], a["w_hh"], a["b_ih"], a["b_hh"], *more)
         name = op if op != "rnn" else "rnn_tanh"
-        torch.library.opcheck(torch.ops.bptt.recurrence, (name, False, False, grad, False, *inputs))
+        for low in (False, True) if everything else (False,):
+            torch.library.opcheck(torch.ops.bptt.recurrence, (name, everything, low, grad, False, *inputs))
 
 
 @pytest.mark.parametrize("op", ["lstm", "gru", "rnn"])

@@ -72,7 +72,7 @@ def measure(
         clock: seconds since any moment.
         tell: is called with the number of pairs done.
         gauge: what the floor under one call of ours is now, in seconds, or None. Asked before and after every
-            timing of ours, since a shared machine is not equally fast all the time.
+            timing, since a shared machine is not equally fast all the time; counted beside ours.
 
     Returns:
         The times of one call.
@@ -83,10 +83,10 @@ def measure(
         floors: list[float] = []
         for pair in range(pairs):
             for side in (0, 1) if pair % 2 == 0 else (1, 0):
-                before = gauge() if side == 0 else None
+                before = gauge()
                 times[side].append(_seconds((ours, rival)[side], counts[side], clock) / counts[side])
-                after = gauge() if side == 0 else None
-                if before is not None and after is not None:
+                after = gauge()
+                if side == 0 and before is not None and after is not None:
                     floors.append((before + after) / 2)
             tell(pair + 1)
     return Pairs(tuple(times[0]), tuple(times[1]), tuple(floors))

@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._C._functorch import is_legacy_batchedtensor
 from torch.autograd import Function
 
 from . import _reference
+from ._concrete import is_memory
 from ._pool import pool
 from ._problem import DIFFERENTIABLE, Inputs, Outputs, Spec
 from ._raw import backward, forward
@@ -45,7 +45,7 @@ class Recurrence(_Function):
         out = Outputs._make(output)
         ctx.spec = spec
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(*tensors, *out)
+        ctx.save_for_backward(*tensors, *out._replace(h_n=None, c_n=None))
         if out.saved is not None:
             ctx.mark_non_differentiable(out.saved)
 
@@ -67,12 +67,12 @@ class Recurrence(_Function):
 
 
 def _gradient(grads: Sequence[Tensor | None]) -> Callable[..., tuple[Tensor, ...]]:
-    for grad in grads:
-        if grad is not None and is_legacy_batchedtensor(grad):  # is_grads_batched
-            return _by_reference
-    # Somebody may differentiate this backward pass, or map it over a batch of gradients.
-    plain = not (torch.is_grad_enabled() or torch._C._are_functorch_transforms_active())
-    return Gradient.forward if plain else Gradient.apply
+    if torch._C._are_functorch_transforms_active():  # somebody maps this over a batch of gradients
+        return Gradient.apply
+    if not is_memory(*grads):  # such as those of is_grads_batched
+        return _by_reference
+    # Somebody may differentiate this backward pass.
+    return Gradient.apply if torch.is_grad_enabled() else Gradient.forward
 
 
 def _by_reference(spec: Spec, wanted: tuple[str, ...], *tensors: Tensor | None) -> tuple[Tensor, ...]:
@@ -95,9 +95,10 @@ class Gradient(_Function):
 
     @staticmethod
     def forward(spec: Spec, wanted: tuple[str, ...], *tensors: Tensor | None) -> tuple[Tensor, ...]:
-        grads, inputs, out = _split(tensors)
-        dense = [None if grad is None else pool.dense(grad) for grad in grads]
-        named = dict(zip(Outputs._fields, dense, strict=False))
+        # Hooks on saved tensors may have given them other strides.
+        dense = [t if t is None or t.is_contiguous() else pool.dense(t) for t in tensors]
+        grads, inputs, out = _split(dense)
+        named = dict(zip(Outputs._fields, grads, strict=False))
         found = backward(spec, inputs, out, named, frozenset(wanted))
         return tuple([found[name] for name in wanted])
 

@@ -1,6 +1,10 @@
 import torch
 from torch import Tensor
+from torch._C import _dispatch_keys as dispatch_keys
 from torch._C._functorch import is_functorch_wrapped_tensor
+
+# Whatever else handles a tensor may keep its numbers elsewhere, or other numbers than they mean.
+_MORE_THAN_MEMORY = ~dispatch_keys(torch.empty(0, device="cpu")).raw_repr()
 
 
 def has_values(tensor: Tensor) -> bool:
@@ -10,3 +14,15 @@ def has_values(tensor: Tensor) -> bool:
     """
     plain = type(tensor) in (Tensor, torch.nn.Parameter) and tensor.device.type == "cpu"
     return plain and not (torch.compiler.is_compiling() or is_functorch_wrapped_tensor(tensor))
+
+
+def is_memory(*tensors: Tensor | None) -> bool:
+    """Whether the tensors that there are hold numbers in the CPU's memory and nothing else.
+
+    Not so for tensors on other devices, those with `__torch_dispatch__` (fake, distributed, …), of torch.func
+    transforms, with a pending negation, or known to be zero without memory.
+    """
+    for tensor in tensors:
+        if tensor is not None and dispatch_keys(tensor).raw_repr() & _MORE_THAN_MEMORY:
+            return False
+    return True

@@ -69,7 +69,8 @@ def _backward(
     outputs: list[Tensor],
 ) -> list[Tensor]:
     named = dict(zip(Outputs._fields, map(_dense, grads), strict=False))
-    out = Outputs._make(tensor if tensor.numel() else None for tensor in outputs)
+    y, cells, saved = (_dense(tensor) if tensor.numel() else None for tensor in outputs)
+    out = Outputs(y, None, None, cells, saved)
     names = wanted.split()
     found = backward(Spec(op, reverse, low), Inputs._make(map(_dense, inputs)), out, named, frozenset(names))
     return [found[name] for name in names]
@@ -83,19 +84,17 @@ def _(*args: Any) -> list[Tensor]:
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    y, _, c_n, cells, saved = output
     ctx.spec, tensors = inputs[:3], inputs[5:]
-    ctx.absent = [tensor is None for tensor in tensors]
-    ctx.save_for_backward(*tensors, *output)
+    ctx.there = (True, True, c_n.numel() > 0, cells.numel() > 0)
+    ctx.save_for_backward(*tensors, y, cells, saved)
     ctx.set_materialize_grads(False)
 
 
 def _autograd(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
     inputs, outputs = ctx.saved_tensors[: len(Inputs._fields)], ctx.saved_tensors[len(Inputs._fields) :]
     names = [name for name, need in zip(DIFFERENTIABLE, ctx.needs_input_grad[5:], strict=False) if need]
-    given: list[Tensor | None] = [
-        grad if grad is None or output.numel() else None
-        for grad, output in zip(grads[:_GRADS], outputs, strict=False)
-    ]
+    given = [grad if there else None for grad, there in zip(grads, ctx.there, strict=False)]
     found = dict(
         zip(names, _backward(*ctx.spec, " ".join(names), given, list(inputs), list(outputs)), strict=True)
     )

@@ -11,6 +11,7 @@ from . import _library, _shared_library
 from ._autograd import Recurrence
 from ._call import Call
 from ._check import states
+from ._concrete import is_memory
 from ._problem import Inputs, Outputs, Spec
 from ._raw import forward
 
@@ -37,10 +38,15 @@ class Native:
                 "it needs at least one sequence, input and hidden unit, got x of shape "
                 f"{tuple(x.shape)} and w_hh of shape {tuple(a['w_hh'].shape)}"
             )
-        if _traced():
-            return "compiled torch.func transforms go through the reference" if _transformed() else None
-        if _forward_mode(a):
-            return "forward-mode derivatives go through the reference"
+        if not torch.compiler.is_compiling():
+            if _forward_mode(a):
+                return "forward-mode derivatives go through the reference"
+            if torch.jit.is_tracing():
+                return "the tracer of torch.jit sees the reference's operators only"
+            if _at_work(TransformType.Functionalize):
+                return "torch.func.functionalize goes through the reference"
+        if _traced() and _transformed():
+            return "compiled torch.func transforms go through the reference"
         return None
 
     def run(self, call: Call) -> Any:
@@ -49,9 +55,10 @@ class Native:
         op = call.op if call.op != "rnn" else f"rnn_{a['nonlinearity']}"
         spec = Spec(op, a["reverse"], a["memory"] == "low")
         cells = a.get("return_cells", False)
-        if _traced():
-            out = _library.recurrence(spec, inputs, keep=_wants_gradient(inputs), cells=cells)
-        elif _transformed() or _wants_gradient(inputs):
+        wants_gradient = _wants_gradient(inputs)
+        if _traced() or not (_transformed() or is_memory(*inputs)):
+            out = _library.recurrence(spec, inputs, keep=wants_gradient, cells=cells)
+        elif wants_gradient or _transformed():
             out = Outputs(*Recurrence.apply(spec, *inputs))
         else:
             out = forward(spec, inputs, keep=False, cells=cells)
@@ -75,7 +82,7 @@ def _inputs(call: Call) -> Inputs:
         _dense(a["b_hh"], dtype),
         _dense(a["h_tap"], dtype),
         _dense(a.get("c_tap"), dtype),
-        _dense(a["lengths"], torch.int64),
+        None if a["lengths"] is None else a["lengths"].to(a["x"].device).contiguous(),
         _dense(a["h_keep"], dtype),
         _dense(a.get("c_keep"), dtype),
     )
@@ -100,11 +107,16 @@ def _traced() -> bool:
     return torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0
 
 
-def _forward_mode(arguments: Any) -> bool:
+def _at_work(kind: TransformType) -> bool:
     stack = get_interpreter_stack()
-    if stack and any(level.key() == TransformType.Jvp for level in stack):
+    return stack is not None and any(level.key() == kind for level in stack)
+
+
+def _forward_mode(arguments: Any) -> bool:
+    if _at_work(TransformType.Jvp):
         return True
     if forward_ad._current_level < 0:
         return False
-    tensors = (t for value in arguments.values() for t in (value if isinstance(value, tuple) else (value,)))
-    return any(isinstance(t, Tensor) and forward_ad.unpack_dual(t).tangent is not None for t in tensors)
+    values = (value if isinstance(value, (tuple, list)) else (value,) for value in arguments.values())
+    tensors = (t for several in values for t in several if isinstance(t, Tensor))
+    return any(forward_ad.unpack_dual(t).tangent is not None for t in tensors)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 _SMALL = 1 << 20  # bytes under which malloc itself reuses memory
+_NUMPY = {torch.uint8: "u1", torch.float32: "f4", torch.float64: "f8"}
 _SPARE = 4  # times what is asked for: the largest buffer that is lent for it
 
 
@@ -25,6 +26,10 @@ class Pool:
         self._free: dict[int, Tensor] = {}  # by id, the longest unused first
         self._lock = threading.RLock()  # the collector may give a buffer back in the middle of a lease
 
+    def forget_threads(self) -> None:
+        """To be called in a forked child."""
+        self._lock = threading.RLock()
+
     @property
     def idle_bytes(self) -> int:
         """Bytes kept that nobody uses."""
@@ -39,9 +44,9 @@ class Pool:
         if block is None:
             block = torch.empty(size, dtype=torch.uint8, device="cpu")
         # The array, not the tensor, is what every view and every saved tensor holds on to.
-        lent = block.numpy()[:size]
+        lent = block.numpy()[:size].view(_NUMPY[dtype]).reshape(shape)
         weakref.finalize(lent, self._give_back, block).atexit = False
-        tensor = torch.from_numpy(lent).view(dtype).view(*shape)
+        tensor = torch.from_numpy(lent)  # no view, of which autograd would forbid some changes in place
         filled = torch._C._get_deterministic_fill_uninitialized_memory()  # as torch.empty does
         if filled and dtype.is_floating_point and torch.are_deterministic_algorithms_enabled():
             tensor.fill_(math.nan)
@@ -70,4 +75,13 @@ class Pool:
                 del self._free[next(iter(self._free))]
 
 
-pool = Pool(int(os.environ.get("BPTT_POOL_BYTES", 1 << 30)))
+def _capacity() -> int:
+    given = os.environ.get("BPTT_POOL_BYTES", str(1 << 30))
+    if not (given.isascii() and given.isdecimal()):
+        raise ValueError(f"BPTT_POOL_BYTES must be a whole number of bytes, 0 or more, got {given!r}")
+    return int(given)
+
+
+pool = Pool(_capacity())
+if hasattr(os, "register_at_fork"):  # another thread of the parent may hold the lock for ever
+    os.register_at_fork(after_in_child=pool.forget_threads)

@@ -34,10 +34,10 @@ DIFFERENTIABLE = Inputs._fields[:9]
 
 
 class Outputs(NamedTuple):
-    """What a forward pass gives, and with `kept` what its backward pass needs."""
+    """What a forward pass gives; y, cells and saved are what its backward pass needs."""
 
-    y: Tensor
-    h_n: Tensor
+    y: Tensor | None
+    h_n: Tensor | None
     c_n: Tensor | None
     cells: Tensor | None  # (T, B, H)
     saved: Tensor | None  # LSTM, GRU: (T, B, 4H) gates, None if they are computed again

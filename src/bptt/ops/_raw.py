@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from . import _shared_library as native
+from ._check import check_lengths
 from ._pool import pool
 from ._problem import Inputs, Outputs, Sizes, Spec, sizes
 
@@ -47,6 +48,8 @@ def forward(spec: Spec, a: Inputs, *, keep: bool, cells: bool) -> Outputs:
         cells: whether the cells of every step are wanted (LSTM).
     """
     n = sizes(spec, a)
+    if a.lengths is not None:  # a compiled graph and a transform see them here for the first time
+        check_lengths(a.lengths, n.T, n.B)
     dtype = a.x.dtype
     shapes = kept_shapes(spec, n, a, keep=keep, cells=cells)
     out = Outputs(
