@@ -38,8 +38,8 @@ def test_a_short_call(kind):
     def both():
         layer(x)[0].sum().backward()
 
-    assert python_calls(forward) < 190
-    assert python_calls(both) < 350
+    assert python_calls(forward) < 210
+    assert python_calls(both) < 370
 
 
 @pytest.mark.skipif("native" not in BACKENDS, reason="the reference takes every step in Python")

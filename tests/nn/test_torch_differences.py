@@ -150,14 +150,14 @@ def test_one_graph_when_compiled():
     assert_same(tensors(compiled(x)), tensors(theirs(x)))
 
 
-def test_a_compiled_graph_checks_no_values():
-    layer, x, lengths = bptt.nn.GRU(2, 3), torch.randn(4, 3, 2), torch.tensor([9, 0, 1])
-    with pytest.raises(ValueError, match="1 <= length <= T"):
-        layer(x, lengths=lengths)
+def test_a_compiled_graph_checks_the_values_of_no_keeps():
+    layer, x, keep = bptt.nn.GRU(2, 3), torch.randn(4, 3, 2), torch.full((4,), 2.0)
+    with pytest.raises(ValueError, match="must be in"):
+        layer(x, keeps={(0, 0): keep})
     compiled = torch.compile(layer, backend="eager", fullgraph=True)
-    assert compiled(x, lengths=lengths)[0].shape == (4, 3, 3)
-    with pytest.raises(Exception, match="lengths must have shape"):
-        compiled(x, lengths=lengths[:2])
+    assert compiled(x, keeps={(0, 0): keep})[0].shape == (4, 3, 3)
+    with pytest.raises(Exception, match="must have shape"):
+        compiled(x, keeps={(0, 0): keep[:2]})
 
 
 @pytest.mark.parametrize("kind", KINDS)

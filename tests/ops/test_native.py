@@ -246,10 +246,12 @@ def test_the_environment_chooses_the_instruction_set():
             text=True,
         )
         assert done.returncode == 0, done.stderr
+        assert ("BPTT_ISA must be none, or one of" in done.stderr) == (name == "mmx")
         return done.stdout.strip()
 
     for name in ISAS:
         assert ask(name) == f"None {name}"
+    assert ask("") == f"None {ISAS[0]}"
     assert ask("none").startswith("BPTT_ISA=none turns it off")
     assert ask("mmx").startswith("BPTT_ISA must be none, or one of")
 

@@ -51,8 +51,8 @@ def gru(
     Raises:
         TypeError: if an argument has the wrong type, or a tensor the wrong dtype.
         ValueError: if a shape, device, length, keep, choice or backend's name is wrong; if a keep requires a
-            gradient; if only one bias is given. The values of lengths and keeps are checked on the CPU only,
-            and not in compiled graphs or transforms.
+            gradient; if only one bias is given. The values of keeps, and of lengths by the reference, are
+            checked on the CPU only, and not in compiled graphs or transforms.
         RuntimeError: if no backend, or not the named one, can serve the call, with the reasons.
 
     Source: Cho et al. 2014 (arXiv 1406.1078) in the variant of `torch.nn.GRU`, whose reset gate acts after

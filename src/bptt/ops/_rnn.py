@@ -49,8 +49,8 @@ def rnn(
     Raises:
         TypeError: if an argument has the wrong type, or a tensor the wrong dtype.
         ValueError: if a shape, device, length, keep, choice or backend's name is wrong; if a keep requires a
-            gradient; if only one bias is given. The values of lengths and keeps are checked on the CPU only,
-            and not in compiled graphs or transforms.
+            gradient; if only one bias is given. The values of keeps, and of lengths by the reference, are
+            checked on the CPU only, and not in compiled graphs or transforms.
         RuntimeError: if no backend, or not the named one, can serve the call, with the reasons.
 
     Source: Elman 1990, as in `torch.nn.RNN`.

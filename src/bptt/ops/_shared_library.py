@@ -117,22 +117,28 @@ def _path() -> Path | None:
 
 
 def _missing() -> str | None:
-    wanted = os.environ.get("BPTT_ISA")
+    wanted = os.environ.get("BPTT_ISA") or None
     if wanted == "none":
         return "BPTT_ISA=none turns it off"
     if _path() is None:
         reason = (
             "bptt was installed without its native kernels, for want of a C++ compiler; see `bptt doctor`"
         )
-        warnings.warn(f"{reason}. Recurrences run several times slower", RuntimeWarning, stacklevel=2)
+        _warn(reason)
         return reason
     try:
         available = instruction_sets()
     except OSError as error:
         return f"the native library could not be loaded: {error}"
     if wanted is not None and wanted not in available:
-        return f"BPTT_ISA must be none, or one of {', '.join(available)} on this CPU, got {wanted!r}"
+        reason = f"BPTT_ISA must be none, or one of {', '.join(available)} on this CPU, got {wanted!r}"
+        _warn(reason)
+        return reason
     return None
+
+
+def _warn(reason: str) -> None:
+    warnings.warn(f"{reason}. Recurrences run several times slower", RuntimeWarning, stacklevel=3)
 
 
 MISSING = _missing()  # a constant: the compiler of torch.compile reads it
