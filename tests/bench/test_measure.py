@@ -41,9 +41,9 @@ def test_the_share_of_the_floor_follows_the_machine():
     assert Pairs(slower, slower).floor_share is None
 
 
-def test_the_floor_is_gauged_around_every_timing_and_counted_beside_ours():
+def test_the_floor_is_gauged_before_and_after_ours():
     clock = Clock()
-    floors = iter([1.0, 3.0, *(99.0,) * 4, 4.0, 6.0])  # ours, rival, rival, ours
+    floors = iter([1.0, 3.0, 50.0, 50.0, 70.0, 70.0, 4.0, 6.0])  # ours, the rival's, the rival's, ours
     pairs = measure(
         clock.work("ours", 10.0), clock.work("rival", 10.0), pairs=2, clock=clock, gauge=lambda: next(floors)
     )

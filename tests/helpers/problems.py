@@ -30,6 +30,11 @@ def leaves(op, T=7, B=3, I=2, H=4, P=None, *, bias=True, dtype=torch.float64, se
     }
 
 
+def constants(op, **sizes):
+    """The same without a gradient."""
+    return {name: tensor.detach() for name, tensor in leaves(op, **sizes).items()}
+
+
 def run(op, a, **options) -> dict[str, Tensor]:
     """The outputs of the op by name."""
     state = (a["h_0"], a["c_0"]) if op == "lstm" else a["h_0"]

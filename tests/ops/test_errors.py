@@ -4,7 +4,7 @@ import re
 
 import pytest
 import torch
-from helpers.problems import leaves, run
+from helpers.problems import constants, leaves, run
 
 from bptt import ops
 
@@ -83,7 +83,7 @@ OPTIONS = [
 
 @pytest.mark.parametrize(("name", "spoil", "error", "message"), CASES, ids=[c[3] for c in CASES])
 def test_tensors(name, spoil, error, message):
-    a = {name: tensor.detach() for name, tensor in leaves("lstm").items()}
+    a = constants("lstm")
     with pytest.raises(error, match=re.escape(message)):
         run("lstm", {**a, name: spoil(a[name])})
 
@@ -96,7 +96,7 @@ def test_options(options, error, message):
 
 @pytest.mark.parametrize("name", ["w_ih", "w_hh", "b_ih", "b_hh", "h_0", "c_0", "h_keep", "c_tap"])
 def test_every_tensor_must_be_on_the_device_of_x(name):
-    a = {name: tensor.detach() for name, tensor in leaves("lstm").items()}
+    a = constants("lstm")
     options = {"h_keep": torch.ones(7), "c_tap": torch.zeros(7, 3, 4)}
     given = options if name in options else a
     given[name] = given[name].to("meta")

@@ -9,7 +9,7 @@ from contextlib import nullcontext
 
 import pytest
 import torch
-from helpers.problems import BACKENDS, assert_same, gradients, leaves, run
+from helpers.problems import BACKENDS, assert_same, constants, gradients, leaves, run
 from torch._subclasses import FakeTensorMode
 from torch.autograd import forward_ad
 from torch.autograd.graph import saved_tensors_hooks
@@ -21,10 +21,6 @@ from bptt.ops import _pool
 
 pytestmark = pytest.mark.skipif("native" not in BACKENDS, reason="needs the native kernels")
 each_op = pytest.mark.parametrize("op", ["lstm", "gru", "rnn"])
-
-
-def constants(op, **sizes):
-    return {name: tensor.detach() for name, tensor in leaves(op, **sizes).items()}
 
 
 @each_op

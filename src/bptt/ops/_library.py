@@ -11,8 +11,6 @@ from torch import Tensor
 from ._problem import DIFFERENTIABLE, Inputs, Outputs, Spec, sizes
 from ._raw import backward, forward, kept_shapes
 
-_GRADS = 4  # of y, h_n, c_n and cells
-
 
 def recurrence(spec: Spec, inputs: Inputs, *, keep: bool, cells: bool) -> Outputs:
     """`Outputs` of `Inputs`, as one node of a graph."""

@@ -39,11 +39,12 @@ class Native:
                 f"{tuple(x.shape)} and w_hh of shape {tuple(a['w_hh'].shape)}"
             )
         if not torch.compiler.is_compiling():
-            if _forward_mode(a):
+            transforms = [level.key() for level in get_interpreter_stack() or ()]
+            if TransformType.Jvp in transforms or _has_tangents(a):
                 return "forward-mode derivatives go through the reference"
             if torch.jit.is_tracing():
                 return "the tracer of torch.jit sees the reference's operators only"
-            if _at_work(TransformType.Functionalize):
+            if TransformType.Functionalize in transforms:
                 return "torch.func.functionalize goes through the reference"
         if _traced() and _transformed():
             return "compiled torch.func transforms go through the reference"
@@ -107,14 +108,7 @@ def _traced() -> bool:
     return torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0
 
 
-def _at_work(kind: TransformType) -> bool:
-    stack = get_interpreter_stack()
-    return stack is not None and any(level.key() == kind for level in stack)
-
-
-def _forward_mode(arguments: Any) -> bool:
-    if _at_work(TransformType.Jvp):
-        return True
+def _has_tangents(arguments: Any) -> bool:
     if forward_ad._current_level < 0:
         return False
     values = (value if isinstance(value, (tuple, list)) else (value,) for value in arguments.values())
