@@ -32,8 +32,9 @@ class Space {
 // Bytes of the gradients of gates, or of projected inputs, in work at once: they stay in the last-level cache.
 constexpr int64_t part_bytes = 2 << 20;
 
-// Bytes that no cache holds until the backward pass comes for them.
-constexpr int64_t beyond_caches = 32 << 20;
+// Bytes that are written past the caches: the backward pass finds few of more of them in a cache that cores and other
+// programs share, and to write them there costs reading them first.
+constexpr int64_t beyond_caches = 4 << 20;
 
 // An odd number of cache lines: rows so far apart do not compete for the same few places of a cache.
 template <class S>
