@@ -19,6 +19,13 @@ struct Gated {
     }
   }
 
+  // out[count][G][lanes] = rows[count][K] × the panel of vector u; that of vector `next` comes after.
+  static void panel_product(const Plan<S> &c, int64_t count, const S **rows, const S *panels, int64_t K, int64_t u,
+                            int64_t next, S *out) {
+    const int64_t panel = K * G * L;
+    product<V, G>(count, rows, panels + u * panel, K, out, far<V>(K, G * c.H) ? panels + next * panel : nullptr);
+  }
+
   static void project(const Plan<S> &c, Team team) {
     InputRows<S> x(c, team);
     Walk<S> walk(c, team);
@@ -26,8 +33,7 @@ struct Gated {
     S *out = walk.projection(G * units * L);
     walk.share(units, [&](int64_t first, int64_t stop) {
       for (int64_t u = first; u < stop; u++)
-        product<V, G>(x.count, x.get(), c.input_panels + u * c.I * G * L, c.I, out + u * x.count * G * L,
-                      far<V>(c.I, G * c.H) ? c.input_panels + (u + 1) * c.I * G * L : nullptr);
+        panel_product(c, x.count, x.get(), c.input_panels, c.I, u, u + 1, out + u * x.count * G * L);
     });
   }
 };

@@ -18,10 +18,11 @@ struct Gru : Gated<V, 3> {
     Walk<S> walk(c, team);
     const int64_t H = c.H, units = vectors<V>(H), most = walk.most();
     const S *projection = walk.projection(3 * units * L);
-    const int64_t rows = projection ? walk.rows() : 0;
-    int64_t done = 0;  // rows of the part
+    const int64_t projected = projection ? walk.rows() : 0;
+    int64_t done = 0;  // of the projected rows
     Scratch<S> sums((most + few_rows) * 3 * L), bias(units * 6 * L);
     Scratch<const S *> h_rows(most);
+    Scratch<Row<S>> rows(most);
     lay_out_biases(c, bias.get());
     for (int64_t s = 0; s < walk.steps(); s++) {
       const int64_t count =
@@ -30,23 +31,25 @@ struct Gru : Gated<V, 3> {
             walk.clear(c.saved, place, slots * H);
             walk.clear(c.y, place, H);
           });
-      for (int64_t i = 0; i < count; i++) h_rows[i] = walk.before(i, c.y, c.h_0);
+      for (int64_t i = 0; i < count; i++) {
+        h_rows[i] = walk.before(i, c.y, c.h_0);
+        rows[i] = walk.row_forward(i);
+      }
       walk.share(units, [&](int64_t first, int64_t stop) {
         for (Turn turn(s, count, first, stop); turn.next();) {
           S *z = sums.get();
           for (int64_t u = turn.begin; u < turn.end; u++, z += count * 3 * L)
-            product<V, 3>(count, h_rows.get(), c.panels + u * H * 3 * L, H, z,
-                          far<V>(H, 3 * H) ? c.panels + turn.after(u) * H * 3 * L : nullptr);
+            Gru::panel_product(c, count, h_rows.get(), c.panels, H, u, turn.after(u), z);
           // In two loops, as those of the LSTM.
           z = sums.get();
           for (int64_t u = turn.begin; u < turn.end; u++)
             for (int64_t i = 0; i < count; i++, z += 3 * L)
-              open_gates(walk, i, u, z, &bias[u * 6 * L], c.input_panels + u * c.I * 3 * L,
-                          projection ? projection + (u * rows + done + i) * 3 * L : nullptr);
+              open_gates(c, rows[i], u, z, &bias[u * 6 * L], c.input_panels + u * c.I * 3 * L,
+                         projection ? projection + (u * projected + done + i) * 3 * L : nullptr);
           z = sums.get();
           for (int64_t u = turn.begin; u < turn.end; u++)
             for (int64_t i = 0; i < count; i++, z += 3 * L)
-              emit(walk, i, u, V::load(z), V::load(z + L), h_rows[i] + u * L);
+              emit(c, rows[i], u, V::load(z), V::load(z + L), h_rows[i]);
         }
       });
       done += count;
@@ -97,11 +100,10 @@ struct Gru : Gated<V, 3> {
   }
 
   // Leaves the candidate before its tanh, and the update gate, where the sums of h were.
-  static BPTT_INLINE void open_gates(Walk<S> &walk, int64_t i, int64_t u, S *sums, const S *bias,
+  static BPTT_INLINE void open_gates(const Plan<S> &c, const Row<S> &row, int64_t u, S *sums, const S *bias,
                                      const S *x_panel, const S *projected) {
-    const Plan<S> &c = walk.call;
-    const int64_t H = c.H, unit = u * L;
-    const int width = lanes_at<V>(H, u);
+    const int64_t unit = u * L;
+    const int width = lanes_at<V>(c.H, u);
     V from_h[3], from_x[3];
     BPTT_UNROLL
     for (int g = 0; g < 3; g++) {
@@ -112,33 +114,32 @@ struct Gru : Gated<V, 3> {
       BPTT_UNROLL
       for (int g = 0; g < 3; g++) from_x[g] = from_x[g] + V::load(projected + g * L);
     } else {
-      add_inputs(from_x, walk.at(c.x, walk.place(i) * c.I), x_panel, c.I);
+      add_inputs(from_x, row.x, x_panel, c.I);
     }
     const V reset = sigmoid(from_x[0] + from_h[0]), update = sigmoid(from_x[1] + from_h[1]);
     fma(reset, from_h[2], from_x[2]).store(sums);
     update.store(sums + L);
-    if (c.saved) {
-      S *saved = walk.saved(i) + 4 * unit;
+    if (row.saved) {
+      S *saved = row.saved + 4 * unit;
       put(saved, reset, width, c.stream_saved);
       put(saved + width, from_h[2], width, c.stream_saved);
     }
   }
 
-  static BPTT_INLINE void emit(Walk<S> &walk, int64_t i, int64_t u, V sum, V update, const S *before) {
-    const Plan<S> &c = walk.call;
-    const int64_t H = c.H, unit = u * L, place = walk.place(i) * H + unit;
-    const int width = lanes_at<V>(H, u);
+  static BPTT_INLINE void emit(const Plan<S> &c, const Row<S> &row, int64_t u, V sum, V update, const S *before) {
+    const int64_t unit = u * L;
+    const int width = lanes_at<V>(c.H, u);
     const V candidate = tanh(sum);
-    if (c.saved) {
-      S *saved = walk.saved(i) + 4 * unit + 2 * width;
+    if (row.saved) {
+      S *saved = row.saved + 4 * unit + 2 * width;
       put(saved, update, width, c.stream_saved);
       put(saved + width, candidate, width, c.stream_saved);
     }
     if (c.again) return;
-    V h = fma(update, take<V>(before, width), (V::set(1) - update) * candidate);
-    if (c.h_tap) h = h + take<V>(walk.at(c.h_tap, place), width);
-    put(walk.at(c.y, place), h, width);
-    if (walk.last(i)) put(walk.at(c.h_n, walk.row(i) * H + unit), h, width);
+    V h = fma(update, take<V>(before + unit, width), (V::set(1) - update) * candidate);
+    if (row.h_tap) h = h + take<V>(row.h_tap + unit, width);
+    put(row.y + unit, h, width);
+    if (row.h_n) put(row.h_n + unit, h, width);
   }
 };
 

@@ -18,10 +18,11 @@ struct Lstm : Gated<V, 4> {
     Walk<S> walk(c, team);
     const int64_t H = c.H, units = vectors<V>(H), most = walk.most();
     const S *projection = walk.projection(4 * units * L);
-    const int64_t rows = projection ? walk.rows() : 0;
-    int64_t done = 0;  // rows of the part
+    const int64_t projected = projection ? walk.rows() : 0;
+    int64_t done = 0;  // of the projected rows
     Scratch<S> sums((most + few_rows) * 4 * L), bias(units * 4 * L);
     Scratch<const S *> h_rows(most);
+    Scratch<Row<S>> rows(most);
     add_biases(c, bias.get());
     for (int64_t s = 0; s < walk.steps(); s++) {
       const int64_t count = walk.enter(walk.time(s, false), [&](int64_t place) {
@@ -30,23 +31,25 @@ struct Lstm : Gated<V, 4> {
         walk.clear(c.y, place, H);
         walk.clear(c.cells, place, H);
       });
-      for (int64_t i = 0; i < count; i++) h_rows[i] = walk.before(i, c.y, c.h_0);
+      for (int64_t i = 0; i < count; i++) {
+        h_rows[i] = walk.before(i, c.y, c.h_0);
+        rows[i] = walk.row_forward(i);
+      }
       walk.share(units, [&](int64_t first, int64_t stop) {
         for (Turn turn(s, count, first, stop); turn.next();) {
           S *z = sums.get();
           for (int64_t u = turn.begin; u < turn.end; u++, z += count * 4 * L)
-            product<V, 4>(count, h_rows.get(), c.panels + u * H * 4 * L, H, z,
-                          far<V>(H, 4 * H) ? c.panels + turn.after(u) * H * 4 * L : nullptr);
+            Lstm::panel_product(c, count, h_rows.get(), c.panels, H, u, turn.after(u), z);
           // In two loops, since the latency of one tanh after the other is longer than what the CPU looks ahead.
           z = sums.get();
           for (int64_t u = turn.begin; u < turn.end; u++)
             for (int64_t i = 0; i < count; i++, z += 4 * L)
-              update_cell(walk, i, u, z, &bias[u * 4 * L], c.input_panels + u * c.I * 4 * L,
-                          projection ? projection + (u * rows + done + i) * 4 * L : nullptr);
+              update_cell(c, rows[i], u, z, &bias[u * 4 * L], c.input_panels + u * c.I * 4 * L,
+                          projection ? projection + (u * projected + done + i) * 4 * L : nullptr);
           if (c.again) continue;
           z = sums.get();
           for (int64_t u = turn.begin; u < turn.end; u++)
-            for (int64_t i = 0; i < count; i++, z += 4 * L) emit(walk, i, u, V::load(z), V::load(z + L));
+            for (int64_t i = 0; i < count; i++, z += 4 * L) emit(c, rows[i], u, V::load(z), V::load(z + L));
         }
       });
       done += count;
@@ -104,11 +107,10 @@ struct Lstm : Gated<V, 4> {
   }
 
   // Leaves the cell and the output gate where the sums were.
-  static BPTT_INLINE void update_cell(Walk<S> &walk, int64_t i, int64_t u, S *sums, const S *bias,
+  static BPTT_INLINE void update_cell(const Plan<S> &c, const Row<S> &row, int64_t u, S *sums, const S *bias,
                                       const S *x_panel, const S *projected) {
-    const Plan<S> &c = walk.call;
-    const int64_t H = c.H, unit = u * L, place = walk.place(i) * H + unit;
-    const int width = lanes_at<V>(H, u);
+    const int64_t unit = u * L;
+    const int width = lanes_at<V>(c.H, u);
     V z[4];
     BPTT_UNROLL
     for (int g = 0; g < 4; g++) z[g] = V::load(sums + g * L) + V::load(bias + g * L);
@@ -116,34 +118,32 @@ struct Lstm : Gated<V, 4> {
       BPTT_UNROLL
       for (int g = 0; g < 4; g++) z[g] = z[g] + V::load(projected + g * L);
     } else {
-      add_inputs(z, walk.at(c.x, walk.place(i) * c.I), x_panel, c.I);
+      add_inputs(z, row.x, x_panel, c.I);
     }
     const V in = sigmoid(z[0]), forget = sigmoid(z[1]), candidate = tanh(z[2]), out = sigmoid(z[3]);
-    if (c.saved) {
-      S *saved = walk.saved(i) + 4 * unit;
+    if (row.saved) {
+      S *saved = row.saved + 4 * unit;
       put(saved, in, width, c.stream_saved);
       put(saved + width, forget, width, c.stream_saved);
       put(saved + 2 * width, candidate, width, c.stream_saved);
       put(saved + 3 * width, out, width, c.stream_saved);
     }
     if (c.again) return;
-    S *state = walk.at(c.c_n, walk.row(i) * H + unit);
-    V cell = fma(forget, take<V>(state, width), in * candidate);
-    if (c.c_tap) cell = cell + take<V>(walk.at(c.c_tap, place), width);
+    V cell = fma(forget, take<V>(row.c_n + unit, width), in * candidate);
+    if (row.c_tap) cell = cell + take<V>(row.c_tap + unit, width);
     cell.store(sums);
     out.store(sums + L);
-    put(state, cell, width);
-    if (c.cells) put(walk.at(c.cells, place), cell, width);
+    put(row.c_n + unit, cell, width);
+    if (row.cells) put(row.cells + unit, cell, width);
   }
 
-  static BPTT_INLINE void emit(Walk<S> &walk, int64_t i, int64_t u, V cell, V out) {
-    const Plan<S> &c = walk.call;
-    const int64_t unit = u * L, place = walk.place(i) * c.H + unit;
+  static BPTT_INLINE void emit(const Plan<S> &c, const Row<S> &row, int64_t u, V cell, V out) {
+    const int64_t unit = u * L;
     const int width = lanes_at<V>(c.H, u);
     V h = out * tanh(cell);
-    if (c.h_tap) h = h + take<V>(walk.at(c.h_tap, place), width);
-    put(walk.at(c.y, place), h, width);
-    if (walk.last(i)) put(walk.at(c.h_n, walk.row(i) * c.H + unit), h, width);
+    if (row.h_tap) h = h + take<V>(row.h_tap + unit, width);
+    put(row.y + unit, h, width);
+    if (row.h_n) put(row.h_n + unit, h, width);
   }
 };
 

@@ -5,17 +5,18 @@
 // rows are computed beside it.
 #pragma once
 
-#include <cstdint>
+#include "lanes.h"
 
-// Sums stay in registers only if every loop over them is unrolled, early; g++ needs to be told.
+// Sums stay in registers only if every loop over them is unrolled, early; g++ needs to be told. A long loop is unrolled
+// in part: what it does beside its products takes a share of the instructions that a CPU begins at once, and where
+// another thread runs on the same core, they are what there is least of.
 #if defined(__clang__)
 #define BPTT_UNROLL _Pragma("unroll")
+#define BPTT_UNROLL_IN_PART _Pragma("unroll 4")
 #else
 #define BPTT_UNROLL _Pragma("GCC unroll 16")
+#define BPTT_UNROLL_IN_PART _Pragma("GCC unroll 4")
 #endif
-
-// What is called for every vector; inside its loop, constants and branches are set up once.
-#define BPTT_INLINE inline __attribute__((always_inline))
 
 namespace bptt::BPTT_ISA {
 
@@ -39,6 +40,7 @@ constexpr int64_t depth() {
 template <class V, int N, int R, int Width = N, class F>
 inline void multiply(V (&sums)[R][N], F factor, const typename V::Scalar *panel, int64_t K) {
   constexpr int L = V::lanes;
+  BPTT_UNROLL_IN_PART
   for (int64_t k = 0; k < K; k++, panel += Width * L) {
     if constexpr (R < N) {
       V factors[R];
@@ -71,7 +73,9 @@ class Ahead {
   static constexpr int64_t steps = 8;  // of k, from one request to the next
 
   Ahead(const void *begin, int64_t bytes, int64_t requests)
-      : at_(static_cast<const char *>(begin)), end_(at_ + bytes), each_((bytes / requests / line + 1) * line) {}
+      : at_(static_cast<const char *>(begin)),
+        end_(at_ + bytes),
+        each_(bytes > 0 ? (bytes / requests / line + 1) * line : 0) {}
 
   bool left() const { return at_ < end_; }
   void fetch() {
@@ -187,22 +191,26 @@ BPTT_INLINE void add_inputs(V (&z)[G], const typename V::Scalar *x, const typena
   }
 }
 
+// Some columns of a transposed (…, K) matrix, each where the one before it ends, as one vector of every row of a panel,
+// `row` numbers apart: lane j from column j, and 0 beyond their count.
 template <class V>
-constexpr int64_t vectors(int64_t H) {
-  return (H + V::lanes - 1) / V::lanes;
+inline void pack_columns(const typename V::Scalar *columns, int64_t count, int64_t K, typename V::Scalar *out,
+                         int64_t row) {
+  constexpr int64_t L = V::lanes;
+  if (count >= L)
+    for (int64_t k = 0; k < K; k++)
+      for (int64_t lane = 0; lane < L; lane++) out[k * row + lane] = columns[lane * K + k];
+  else
+    for (int64_t k = 0; k < K; k++)
+      for (int64_t lane = 0; lane < L; lane++) out[k * row + lane] = lane < count ? columns[lane * K + k] : 0;
 }
 
 // Panels of G gates × one vector of units, for w (G·H, K): out[unit vector][k][gate][lane].
 template <class V, int G>
 void pack_gates(const typename V::Scalar *w, int64_t H, int64_t K, int64_t u, typename V::Scalar *out) {
   constexpr int L = V::lanes;
-  out += u * K * G * L;
-  const int64_t width = H - u * L < L ? H - u * L : L;
   for (int g = 0; g < G; g++)
-    for (int64_t lane = 0; lane < L; lane++) {
-      const typename V::Scalar *from = w + (g * H + u * L + lane) * K;
-      for (int64_t k = 0; k < K; k++) out[(k * G + g) * L + lane] = lane < width ? from[k] : 0;
-    }
+    pack_columns<V>(w + (g * H + u * L) * K, H - u * L, K, out + (u * K * G + g) * L, G * L);
 }
 
 // The columns of a matrix in strips of one to four vectors, as equal as can be.
@@ -227,18 +235,26 @@ inline Strip strip(int64_t H, int64_t s) {
   return {first, strip_begin<V>(H, s + 1) - first};
 }
 
-// The strip s of a (K, H) matrix whose rows and columns lie `row` and `column` numbers apart, with its rows
-// moved up by `shift`, the first ones to the end.
+// The row k of a (K, H) matrix into its strips; NULL stands for zeros.
 template <class V>
-void pack_strip(const typename V::Scalar *w, int64_t H, int64_t K, int64_t row, int64_t column, int64_t shift,
-                int64_t s, typename V::Scalar *out) {
+void pack_row(const typename V::Scalar *row, int64_t H, int64_t K, int64_t k, typename V::Scalar *out) {
+  constexpr int64_t L = V::lanes;
+  for (int64_t s = 0; s < strips<V>(H); s++) {
+    const Strip at = strip<V>(H, s);
+    typename V::Scalar *to = out + (K * at.first + k * at.vectors) * L;
+    for (int64_t u = at.first; u < at.first + at.vectors; u++, to += L)
+      (row ? take<V>(row + u * L, lanes_at<V>(H, u)) : V::set(0)).store(to);
+  }
+}
+
+// The strip s of the transpose of an (H, K) matrix.
+template <class V>
+void pack_transposed_strip(const typename V::Scalar *w, int64_t H, int64_t K, int64_t s, typename V::Scalar *out) {
   constexpr int64_t L = V::lanes;
   const Strip at = strip<V>(H, s);
-  const int64_t width = at.vectors * L, first = at.first * L;
-  out += K * first;
-  for (int64_t k = 0; k < K; k++) {
-    const typename V::Scalar *from = w + (k + shift) % K * row;
-    for (int64_t j = 0; j < width; j++) out[k * width + j] = first + j < H ? from[(first + j) * column] : 0;
+  for (int64_t v = 0; v < at.vectors; v++) {
+    const int64_t unit = (at.first + v) * L;
+    pack_columns<V>(w + unit * K, H - unit, K, out + (K * at.first + v) * L, at.vectors * L);
   }
 }
 

@@ -28,8 +28,8 @@ struct Rnn {
 
   static void pack(const Plan<S> &c, Team team) {
     for (int64_t s = team.id; s < strips<V>(c.H); s += team.size) {
-      pack_strip<V>(static_cast<const S *>(c.w_hh), c.H, c.H, 1, c.H, 0, s, c.panels);
-      pack_strip<V>(static_cast<const S *>(c.w_ih), c.H, c.I, 1, c.I, 0, s, c.input_panels);
+      pack_transposed_strip<V>(static_cast<const S *>(c.w_hh), c.H, c.H, s, c.panels);
+      pack_transposed_strip<V>(static_cast<const S *>(c.w_ih), c.H, c.I, s, c.input_panels);
     }
   }
 
@@ -47,16 +47,20 @@ struct Rnn {
     Walk<S> walk(c, team);
     const int64_t H = c.H, most = walk.most();
     const S *projection = walk.projection(vectors<V>(H) * L);
-    const int64_t rows = projection ? walk.rows() : 0;
-    int64_t done = 0;  // rows of the part
+    const int64_t projected = projection ? walk.rows() : 0;
+    int64_t done = 0;  // of the projected rows
     Scratch<S> sums(most * 4 * L);
     Scratch<const S *> h_rows(most);
+    Scratch<Row<S>> rows(most);
     for (int64_t step = 0; step < walk.steps(); step++) {
       const int64_t count = walk.enter(walk.time(step, false), [&](int64_t place) {
         walk.clear(c.y, place, H);
         walk.clear(c.saved, place, H);
       });
-      for (int64_t i = 0; i < count; i++) h_rows[i] = walk.before(i, c.y, c.h_0);
+      for (int64_t i = 0; i < count; i++) {
+        h_rows[i] = walk.before(i, c.y, c.h_0);
+        rows[i] = walk.row_forward(i);
+      }
       walk.share(strips<V>(H), [&](int64_t first, int64_t stop) {
         for (int64_t s = first; s < stop; s++) {
           const Strip at = strip<V>(H, s);
@@ -64,8 +68,8 @@ struct Rnn {
           const S *x_panel = c.input_panels + c.I * at.first * L;
           for (int64_t i = 0; i < count; i++)
             for (int64_t v = 0; v < at.vectors; v++)
-              cell(walk, i, at.first + v, &sums[(i * at.vectors + v) * L], x_panel + v * L, at.vectors * L,
-                   projection ? projection + (at.first * rows + (done + i) * at.vectors + v) * L : nullptr);
+              cell(c, rows[i], at.first + v, &sums[(i * at.vectors + v) * L], x_panel + v * L, at.vectors * L,
+                   projection ? projection + (at.first * projected + (done + i) * at.vectors + v) * L : nullptr);
         }
       });
       done += count;
@@ -95,25 +99,23 @@ struct Rnn {
   }
 
  private:
-  static BPTT_INLINE void cell(Walk<S> &walk, int64_t i, int64_t u, const S *sums, const S *x_panel,
+  static BPTT_INLINE void cell(const Plan<S> &c, const Row<S> &row, int64_t u, const S *sums, const S *x_panel,
                                int64_t x_panel_row, const S *projected) {
-    const Plan<S> &c = walk.call;
-    const int64_t H = c.H, unit = u * L, place = walk.place(i) * H + unit;
-    const int width = lanes_at<V>(H, u);
+    const int64_t unit = u * L;
+    const int width = lanes_at<V>(c.H, u);
     V z = V::load(sums);
-    if (c.b_hh) z = z + take<V>(walk.at(c.b_hh, unit), width);
-    if (c.b_ih) z = z + take<V>(walk.at(c.b_ih, unit), width);
+    if (c.b_hh) z = z + take<V>(static_cast<const S *>(c.b_hh) + unit, width);
+    if (c.b_ih) z = z + take<V>(static_cast<const S *>(c.b_ih) + unit, width);
     if (projected) {
       z = z + V::load(projected);
     } else {
-      const S *x = walk.at(c.x, walk.place(i) * c.I);
-      for (int64_t k = 0; k < c.I; k++) z = fma(V::set(x[k]), V::load(x_panel + k * x_panel_row), z);
+      for (int64_t k = 0; k < c.I; k++) z = fma(V::set(row.x[k]), V::load(x_panel + k * x_panel_row), z);
     }
     V h = Phi<V>::value(z);
-    if (c.saved) put(walk.at(c.saved, place), h, width);
-    if (c.h_tap) h = h + take<V>(walk.at(c.h_tap, place), width);
-    put(walk.at(c.y, place), h, width);
-    if (walk.last(i)) put(walk.at(c.h_n, walk.row(i) * H + unit), h, width);
+    if (row.saved) put(row.saved + unit, h, width);
+    if (row.h_tap) h = h + take<V>(row.h_tap + unit, width);
+    put(row.y + unit, h, width);
+    if (row.h_n) put(row.h_n + unit, h, width);
   }
 };
 

@@ -70,8 +70,8 @@ class RowSums {
       const bool has = walk.has(t, b);
       const Block at(c, first, rows);
       const S *x = has ? walk.at(c.x, (t * c.B + b) * c.I) : nullptr;
-      pack(has ? walk.before(t, b, c.y, c.h_0) : nullptr, c.H, at.rows, place, at.states);
-      if (c.wide()) pack(x, c.I, at.rows, place, at.inputs);
+      pack_row<V>(has ? walk.before(t, b, c.y, c.h_0) : nullptr, c.H, at.rows, place, at.states);
+      if (c.wide()) pack_row<V>(x, c.I, at.rows, place, at.inputs);
       S *joined = at.joined + place * (c.joined() + 1);
       for (int64_t k = 0; k < c.joined(); k++) joined[k] = has ? x[k] : 0;
       joined[c.joined()] = has;
@@ -200,17 +200,6 @@ class RowSums {
         case 3: strip_sum<3>(g, g_row, from, rows, begin, end, to, out_row, last, more); break;
         default: strip_sum<4>(g, g_row, from, rows, begin, end, to, out_row, last, more);
       }
-    }
-  }
-
-  // One row of z into its place in the strips; NULL stands for zeros.
-  static void pack(const S *row, int64_t width, int64_t rows, int64_t at_row, S *z) {
-    constexpr int64_t L = V::lanes;
-    for (int64_t s = 0; s < strips<V>(width); s++) {
-      const Strip at = strip<V>(width, s);
-      S *to = z + at.first * L * rows + at_row * at.vectors * L;
-      for (int64_t u = at.first; u < at.first + at.vectors; u++, to += L)
-        (row ? take<V>(row + u * L, lanes_at<V>(width, u)) : V::set(0)).store(to);
     }
   }
 

@@ -29,40 +29,6 @@ class Scratch {
   T *data_;
 };
 
-template <class V>
-inline V take(const typename V::Scalar *p, int width) {
-  return width == V::lanes ? V::load(p) : V::load(p, width);
-}
-
-template <class V>
-inline void put(typename V::Scalar *p, V value, int width) {
-  if (width == V::lanes)
-    value.store(p);
-  else
-    value.store(p, width);
-}
-
-template <class V>
-inline void put(typename V::Scalar *p, V value, int width, bool stream) {
-  if (stream && width == V::lanes)
-    value.stream(p);
-  else
-    put(p, value, width);
-}
-
-template <class V>
-inline int lanes_at(int64_t H, int64_t u) {
-  const int64_t left = H - u * V::lanes;
-  return static_cast<int>(left < V::lanes ? left : V::lanes);
-}
-
-// Asks for a line of what will be read next, once for every line. The address may lie beyond the array.
-template <class S>
-BPTT_INLINE void fetch_ahead(const S *at, int64_t unit, int64_t ahead) {
-  constexpr int64_t line = 64 / sizeof(S);
-  if (at && unit % line == 0) __builtin_prefetch(at + unit + ahead);
-}
-
 constexpr int64_t few_rows = 16;
 
 // Vectors of units of one step in turns: one of them, but more where the rows are few. Every other step goes
@@ -89,6 +55,13 @@ struct Turn {
  private:
   bool backward;
   int64_t size, first, units, done = 0;
+};
+
+// What a forward step reads and writes of a row: NULL for what there is not.
+template <class S>
+struct Row {
+  const S *x, *h_tap, *c_tap;
+  S *saved, *cells, *y, *h_n, *c_n;
 };
 
 template <class S>
@@ -193,9 +166,15 @@ class Walk {
     return at(call.saved, ((t_ - call.saved_from) * call.B + active_[i]) * call.slots * call.H);
   }
 
-  bool has(int64_t t, int64_t b) const { return t < length(b); }
+  Row<S> row_forward(int64_t i) {
+    const int64_t H = call.H, of_state = place(i) * H, of_sequence = row(i) * H;
+    const bool last = call.reverse ? t_ == 0 : t_ == length(active_[i]) - 1;
+    return {at(call.x, place(i) * call.I),   at(call.h_tap, of_state), at(call.c_tap, of_state),
+            call.saved ? saved(i) : nullptr, at(call.cells, of_state), at(call.y, of_state),
+            last ? at(call.h_n, of_sequence) : nullptr, at(call.c_n, of_sequence)};
+  }
 
-  bool last(int64_t i) { return call.reverse ? t_ == 0 : t_ == length(active_[i]) - 1; }
+  bool has(int64_t t, int64_t b) const { return t < length(b); }
 
   S keep(int64_t i, const void *keeps, int64_t stride) {
     if (!keeps) return 1;
@@ -241,10 +220,12 @@ class ThroughMatrix {
 
   static int64_t panels(int64_t K, int64_t width) { return K * vectors<V>(width) * V::lanes; }
 
-  // With the matrix's rows moved up by `shift`.
+  // With the matrix's rows moved up by `shift`, the first ones to the end.
   static void pack(const void *w, int64_t K, int64_t width, int64_t shift, Team team, S *panels) {
-    for (int64_t s = team.id; s < strips<V>(width); s += team.size)
-      pack_strip<V>(static_cast<const S *>(w), width, K, width, 1, shift, s, panels);
+    for (int64_t k = K * team.id / team.size; k < K * (team.id + 1) / team.size; k++) {
+      const int64_t from = k + shift < K ? k + shift : k + shift - K;
+      pack_row<V>(static_cast<const S *>(w) + from * width, width, K, k, panels);
+    }
   }
 
   void open(const S *from, S *to, S factor) {
