@@ -20,33 +20,33 @@ enum bptt_pass { BPTT_FORWARD, BPTT_BACKWARD };
 
 struct bptt_call {
   int64_t T, B, I, H;
-  int64_t reverse;         // the recurrence runs from the last step to the first
+  int64_t reverse;  // the recurrence runs from the last step to the first
   int64_t threads;
-  int64_t part;            // the most steps whose working numbers exist at once; 0 for what suits the caches
-  const int64_t *lengths;  // (B,)
-
-  const void *x;                           // (T, B, I)
-  const void *w_ih, *w_hh, *b_ih, *b_hh;   // (G·H, I), (G·H, H), (G·H,), (G·H,)
-  const void *h_0, *c_0;                   // (B, H)
-  const void *h_tap, *c_tap;               // (T, B, H)
-  const void *h_keep, *c_keep;             // [T] or [T, B]
-  int64_t h_keep_stride, c_keep_stride;    // from one sequence to the next: 0 or 1
-  void *work;                              // so many bytes, wherever they begin
+  int64_t part;     // the most steps whose working numbers exist at once; 0 for what suits the caches
+  int64_t h_keep_stride, c_keep_stride;  // from one sequence to the next: 0 or 1
+  void *work;                            // so many bytes, wherever they begin
   int64_t work_bytes;
 
+  const void *x;                          // (T, B, I)
+  const void *h_0, *c_0;                  // (B, H)
+  const void *w_ih, *w_hh, *b_ih, *b_hh;  // (G·H, I), (G·H, H), (G·H,), (G·H,)
+  const void *h_tap, *c_tap;              // (T, B, H)
+  const int64_t *lengths;                 // (B,)
+  const void *h_keep, *c_keep;            // [T] or [T, B]
+
   // Forward: written. Backward: read.
-  // (T, B, S·H), in an order of the kernels' own. NULL stands forward for no backward pass to come, and backward
-  // for computing it again, or for an RNN without taps, whose y it is.
-  void *saved;
-  void *cells;  // (T, B, H): c of every step, after its tap
   void *y;      // (T, B, H)
   void *h_n;    // (B, H), forward only
   void *c_n;    // (B, H), forward only: c_0 on entry, moved along with every step
+  void *cells;  // (T, B, H): c of every step, after its tap
+  // (T, B, S·H), in an order of the kernels' own. NULL stands forward for no backward pass to come, and backward
+  // for computing it again, or for an RNN without taps, whose y it is.
+  void *saved;
 
   // Backward.
   const void *grad_y, *grad_cells;  // (T, B, H)
+  void *grad_x;                     // (T, B, I), written; like all but those of h and c, NULL where it is not wanted
   void *grad_h, *grad_c;            // (B, H): of h_n and c_n on entry, of h_0 and c_0 on return
-  void *grad_x;                     // (T, B, I), written; like all that follow, NULL where it is not wanted
   void *grad_w_ih, *grad_w_hh, *grad_b_ih, *grad_b_hh;
   void *grad_h_tap, *grad_c_tap;    // (T, B, H)
 };

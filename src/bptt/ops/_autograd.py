@@ -45,7 +45,7 @@ class Recurrence(_Function):
         out = Outputs._make(output)
         ctx.spec = spec
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(*tensors, *out._replace(h_n=None, c_n=None))
+        ctx.save_for_backward(*tensors, out.y, None, None, out.cells, out.saved)
         if out.saved is not None:
             ctx.mark_non_differentiable(out.saved)
 

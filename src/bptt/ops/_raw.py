@@ -3,8 +3,7 @@
 Both front doors (`_autograd`, `_library`) stand on these two functions.
 """
 
-from collections.abc import Iterable, Mapping
-from itertools import chain
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -13,7 +12,7 @@ from torch import Tensor
 from . import _shared_library as native
 from ._check import check_lengths
 from ._pool import pool
-from ._problem import Inputs, Outputs, Sizes, Spec, sizes
+from ._problem import DIFFERENTIABLE, Inputs, Outputs, Sizes, Spec, sizes
 
 
 class Shapes(NamedTuple):
@@ -59,7 +58,7 @@ def forward(spec: Spec, a: Inputs, *, keep: bool, cells: bool) -> Outputs:
         None if shapes.cells is None else pool.lease(shapes.cells, dtype),
         None if shapes.saved is None else pool.lease(shapes.saved, dtype),
     )
-    _call(spec, n, zip(_POINTERS, (*a, *out), strict=True)).run(spec.op, native.FORWARD, dtype)
+    _call(spec, n, a, *out).run(spec.op, native.FORWARD, dtype)
     return out
 
 
@@ -82,25 +81,18 @@ def backward(
         like: Tensor = getattr(a, name)
         leased = name in ("h_tap", "c_tap")
         found[name] = pool.lease(like.shape, like.dtype) if leased else torch.empty_like(like)
-    tensors = chain(
-        zip(_POINTERS, (*a, *out), strict=True),
-        (("grad_y", grads["y"]), ("grad_cells", grads["cells"])),
-        ((_GRADIENTS[name], gradient) for name, gradient in found.items()),
-    )
-    call = _call(spec, n, tensors)
-    call.h_keep_stride, call.c_keep_stride = _stride(a.h_keep), _stride(a.c_keep)
+    gradients = map(found.get, DIFFERENTIABLE)
+    call = _call(spec, n, a, *out, grads["y"], grads["cells"], *gradients)
     call.run(spec.op, native.BACKWARD, a.x.dtype)
     return {name: found[name] for name in wanted}
 
 
-_POINTERS = (*Inputs._fields, *Outputs._fields)
-_GRADIENTS = {name: f"grad_{name}" for name in Inputs._fields} | {"h_0": "grad_h", "c_0": "grad_c"}
-
-
-def _call(spec: Spec, n: Sizes, tensors: Iterable[tuple[str, Tensor | None]]) -> native.Call:
-    pointers = {name: tensor.data_ptr() for name, tensor in tensors if tensor is not None}
+def _call(spec: Spec, n: Sizes, a: Inputs, *rest: Tensor | None) -> native.Call:
+    """The call's fields in their order."""
+    strides = _stride(a.h_keep), _stride(a.c_keep)
+    addresses = [None if tensor is None else tensor.data_ptr() for tensor in (*a, *rest)]
     return native.Call(
-        T=n.T, B=n.B, I=n.I, H=n.H, reverse=spec.reverse, threads=torch.get_num_threads(), **pointers
+        n.T, n.B, n.I, n.H, spec.reverse, torch.get_num_threads(), 0, *strides, None, 0, *addresses
     )
 
 

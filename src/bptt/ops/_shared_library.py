@@ -11,6 +11,7 @@ from torch import Tensor
 
 from . import __path__ as _folders
 from ._pool import pool
+from ._problem import DIFFERENTIABLE, Inputs, Outputs
 
 NAME = "libbptt_native.so"
 OPS = ("lstm", "gru", "rnn_tanh", "rnn_relu")
@@ -19,12 +20,9 @@ FORWARD, BACKWARD = 0, 1
 _TOO_LITTLE = 2  # status of `bptt_run`
 _ENOUGH_FOR_SHORT_CALLS = 32 << 10  # bytes of working memory
 
-_NUMBERS = ("T", "B", "I", "H", "reverse", "threads", "part")
-_READ = ("lengths", "x", "w_ih", "w_hh", "b_ih", "b_hh", "h_0", "c_0", "h_tap", "c_tap", "h_keep", "c_keep")
-_KEPT = ("saved", "cells", "y", "h_n", "c_n")
-_GRADS = ("grad_y", "grad_cells", "grad_h", "grad_c", "grad_x")
-_OF_WEIGHTS = ("grad_w_ih", "grad_w_hh", "grad_b_ih", "grad_b_hh")
-_OF_TAPS = ("grad_h_tap", "grad_c_tap")
+_NUMBERS = ("T", "B", "I", "H", "reverse", "threads", "part", "h_keep_stride", "c_keep_stride")
+_TENSORS = (*Inputs._fields, *Outputs._fields)
+_GRADS = ("grad_y", "grad_cells", *(f"grad_{name}" for name in DIFFERENTIABLE))
 
 
 class Call(ctypes.Structure):
@@ -32,12 +30,9 @@ class Call(ctypes.Structure):
 
     _fields_ = (
         *((name, ctypes.c_int64) for name in _NUMBERS),
-        *((name, ctypes.c_void_p) for name in _READ),
-        ("h_keep_stride", ctypes.c_int64),
-        ("c_keep_stride", ctypes.c_int64),
         ("work", ctypes.c_void_p),
         ("work_bytes", ctypes.c_int64),
-        *((name, ctypes.c_void_p) for name in (*_KEPT, *_GRADS, *_OF_WEIGHTS, *_OF_TAPS)),
+        *((name, ctypes.c_void_p) for name in (*_TENSORS, *_GRADS)),
     )
 
     def run(self, op: str, direction: int, dtype: torch.dtype) -> None:
