@@ -9,7 +9,8 @@ namespace bptt::BPTT_ISA {
 // over rows of g[j] · state[k], grad_w_ih(j, k) that of g[j] · x[k], and the biases' gradients are those of g[j].
 //
 // The rows are taken in blocks of a fixed size, so that neither the order of the sum nor its result depends
-// on how the j are shared out among threads.
+// on how the j are shared out among threads. It is a sum of the blocks' sums: adding up tens of thousands of terms
+// one by one would cost two digits of a float.
 template <class V>
 class RowSums {
  public:
@@ -128,7 +129,7 @@ class RowSums {
                          int64_t out_row, int last_width, bool more) {
     constexpr int L = V::lanes;
     V sums[R][N];
-    load_tile(sums, out, out_row, last_width, more);
+    clear(sums);
     for (int64_t row = 0; row < rows; row++, x += x_row, g += g_row) {
       V factors[R];
       BPTT_UNROLL
@@ -140,27 +141,29 @@ class RowSums {
         for (int r = 0; r < R; r++) sums[r][n] = fma(factors[r], from, sums[r][n]);
       }
     }
-    store_tile(sums, out, out_row, last_width);
+    put_tile(sums, out, out_row, last_width, more);
   }
 
   template <int N, int R>
-  static void load_tile(V (&sums)[R][N], const S *out, int64_t out_row, int last_width, bool more) {
+  static void clear(V (&sums)[R][N]) {
     BPTT_UNROLL
-    for (int r = 0; r < R; r++) {
-      const S *row = out + r * out_row;
+    for (int r = 0; r < R; r++)
       BPTT_UNROLL
-      for (int n = 0; n + 1 < N; n++) sums[r][n] = more ? V::load(row + n * V::lanes) : V::set(0);
-      sums[r][N - 1] = more ? take<V>(row + (N - 1) * V::lanes, last_width) : V::set(0);
-    }
+      for (int n = 0; n < N; n++) sums[r][n] = V::set(0);
   }
 
+  // Writes the sums of a block, or adds them to those of the blocks before.
   template <int N, int R>
-  static void store_tile(const V (&sums)[R][N], S *out, int64_t out_row, int last_width) {
+  static void put_tile(const V (&sums)[R][N], S *out, int64_t out_row, int last_width, bool more) {
     BPTT_UNROLL
     for (int r = 0; r < R; r++) {
+      S *row = out + r * out_row;
       BPTT_UNROLL
-      for (int n = 0; n + 1 < N; n++) sums[r][n].store(out + r * out_row + n * V::lanes);
-      put(out + r * out_row + (N - 1) * V::lanes, sums[r][N - 1], last_width);
+      for (int n = 0; n < N; n++) {
+        const int width = n + 1 < N ? V::lanes : last_width;
+        S *to = row + n * V::lanes;
+        put(to, more ? take<V>(to, width) + sums[r][n] : sums[r][n], width);
+      }
     }
   }
 
@@ -207,9 +210,9 @@ class RowSums {
   static void tile(const S *g, int64_t g_row, const S *z, int64_t rows, S *out, int64_t out_row, int last_width,
                    bool more) {
     V sums[R][N];
-    load_tile(sums, out, out_row, last_width, more);
+    clear(sums);
     multiply<V, N, R>(sums, [g, g_row](int r, int64_t k) { return g[k * g_row + r]; }, z, rows);
-    store_tile(sums, out, out_row, last_width);
+    put_tile(sums, out, out_row, last_width, more);
   }
 };
 

@@ -175,12 +175,33 @@ def test_the_number_of_threads_changes_no_bit(op, sizes):
 
 
 @pytest.mark.parametrize("op", ["lstm", "gru"])
-def test_more_than_any_cache_holds(op):
-    a = leaves(op, T=280, B=60, I=1, H=128, dtype=torch.float32)
+def test_more_than_goes_through_the_caches(op):
+    a = leaves(op, T=90, B=40, I=1, H=128, dtype=torch.float32)
     with torch.no_grad():
         a["w_hh"] *= 0.05  # no chaos, which would make differences of rounding grow
     ours, expected = (gradients(run(op, a, backend=name), a) for name in ("native", "reference"))
     assert_same(ours, expected, tolerance=1e-4)
+
+
+@each_isa
+@pytest.mark.parametrize("I", [1, 33])
+@pytest.mark.parametrize("op", ["lstm", "gru", "rnn"])
+def test_sums_of_many_terms_keep_their_digits(isa, op, I):
+    a = leaves(op, T=200, B=300, I=I, H=9, dtype=torch.float32)
+    with torch.no_grad():
+        a["x"].fill_(0.7)  # terms that are alike, as in the many equal steps of a task
+        for name in a.keys() - {"x"}:
+            a[name] *= 0.1
+    double = {name: tensor.detach().double().requires_grad_() for name, tensor in a.items()}
+    weights = ["w_ih", "w_hh", "b_ih", "b_hh"]
+    with using(isa):
+        sums, exact = (
+            torch.autograd.grad(run(op, given, backend="native")["y"].sum(), [given[name] for name in weights])
+            for given in (a, double)
+        )
+    for name, mine, truth in zip(weights, sums, exact, strict=True):
+        error = ((mine - truth).abs().max() / truth.abs().max()).item()
+        assert error < 1e-5, f"{name}: {error:.1e} of the largest entry"
 
 
 @pytest.mark.parametrize("op", ["lstm", "gru", "rnn"])
