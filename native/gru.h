@@ -61,7 +61,7 @@ struct Gru : Gated<V, 3> {
     const int64_t H = c.H, place = walk.place(i) * H;
     const S *saved = walk.saved(i);
     const S *before = walk.before(i, c.y, c.h_0), *grad_y = walk.at(c.grad_y, place);
-    S *grad_h = walk.at(c.grad_h, walk.row(i) * H), *grad_h_tap = walk.at(c.grad_h_tap, place);
+    S *grad_h = walk.at(c.grad_h_0, walk.row(i) * H), *grad_h_tap = walk.at(c.grad_h_tap, place);
     S *grad_gates = walk.gates(walk.place_in_part(i));
     const S keep = walk.keep(i, c.c_keep, c.c_keep_stride);
     for (int64_t u = first; u < stop; u++) {

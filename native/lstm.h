@@ -63,7 +63,7 @@ struct Lstm : Gated<V, 4> {
     const S *cells = walk.at(static_cast<const void *>(c.cells), place);
     const S *cells_before = walk.before(i, c.cells, c.c_0);
     const S *grad_y = walk.at(c.grad_y, place), *grad_cells = walk.at(c.grad_cells, place);
-    S *grad_h = walk.at(c.grad_h, walk.row(i) * H), *grad_c = walk.at(c.grad_c, walk.row(i) * H);
+    S *grad_h = walk.at(c.grad_h_0, walk.row(i) * H), *grad_c = walk.at(c.grad_c_0, walk.row(i) * H);
     S *grad_gates = walk.gates(walk.place_in_part(i));
     S *grad_h_tap = walk.at(c.grad_h_tap, place), *grad_c_tap = walk.at(c.grad_c_tap, place);
     const S keep = walk.keep(i, c.c_keep, c.c_keep_stride);

@@ -32,9 +32,9 @@ class Space {
 // Bytes of the gradients of gates, or of projected inputs, in work at once: they stay in the last-level cache.
 constexpr int64_t part_bytes = 2 << 20;
 
-// Bytes that are written past the caches: the backward pass finds few of more of them in a cache that cores and other
-// programs share, and to write them there costs reading them first.
-constexpr int64_t beyond_caches = 4 << 20;
+// From so many bytes on, what is saved is written past the caches: an ordinary store reads the line first, and little
+// would be left in a cache shared with other cores when the backward pass comes.
+constexpr int64_t worth_streaming = 4 << 20;
 
 // An odd number of cache lines: rows so far apart do not compete for the same few places of a cache.
 template <class S>
@@ -79,7 +79,7 @@ Plan<typename V::Scalar> plan(const bptt_call &call, int pass) {
   if (p.steps < 1) p.steps = 1;
   constexpr int64_t vector = V::lanes * static_cast<int64_t>(sizeof(S));
   const bool aligned = reinterpret_cast<uintptr_t>(p.saved) % vector == 0 && p.slots * H % V::lanes == 0;
-  p.stream_saved = !back && aligned && p.T * step > beyond_caches;
+  p.stream_saved = !back && p.saved && p.slots > 1 && aligned && p.T * step > worth_streaming;
 
   Space space(call.work);
   if (shares_rows<V, K>(call)) p.lots = space.take<Lot>(p.threads);
@@ -162,7 +162,7 @@ void step_back(const Plan<typename V::Scalar> &c, Team team) {
       const S keep = walk.keep(i, c.h_keep, c.h_keep_stride);
       if (keep == 0) continue;
       const S *gates = walk.gates(walk.place_in_part(i)) + K::first_slot_of_state * H;
-      through_gates.open(gates, walk.at(c.grad_h, walk.row(i) * H), keep);
+      through_gates.open(gates, walk.at(c.grad_h_0, walk.row(i) * H), keep);
     }
   }
   walk.share(strips<V>(H), [&](int64_t first, int64_t stop) { through_gates.multiply(K::carries, first, stop); });

@@ -19,7 +19,7 @@ struct Plan : bptt_call {
   int64_t steps;         // of a part, but for the last
   int64_t begin, end;    // the part to take now
   int64_t saved_from;    // the step whose numbers lie first in `saved`
-  bool stream_saved;     // what is saved is written past the caches, which it would not stay in
+  bool stream_saved;     // what is saved is written past the caches
   bool again;            // every state is known, and a forward pass writes nothing but `saved`
 
   Lot *lots;            // one for each thread, where the threads share every row; else each has rows of its own

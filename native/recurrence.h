@@ -39,14 +39,15 @@ struct bptt_call {
   void *h_n;    // (B, H), forward only
   void *c_n;    // (B, H), forward only: c_0 on entry, moved along with every step
   void *cells;  // (T, B, H): c of every step, after its tap
-  // (T, B, S·H), in an order of the kernels' own. NULL stands forward for no backward pass to come, and backward
-  // for computing it again, or for an RNN without taps, whose y it is.
+  // (T, B, S·H), in an order of the kernels' own. NULL forward: nothing is saved. NULL backward: it is computed again,
+  // or of an RNN without taps, it is y.
   void *saved;
 
   // Backward.
   const void *grad_y, *grad_cells;  // (T, B, H)
-  void *grad_x;                     // (T, B, I), written; like all but those of h and c, NULL where it is not wanted
-  void *grad_h, *grad_c;            // (B, H): of h_n and c_n on entry, of h_0 and c_0 on return
+  // Written, and NULL where they are not wanted; but those of h_0, and for an LSTM c_0, are always there.
+  void *grad_x;                     // (T, B, I)
+  void *grad_h_0, *grad_c_0;        // (B, H): of h_n and c_n on entry
   void *grad_w_ih, *grad_w_hh, *grad_b_ih, *grad_b_hh;
   void *grad_h_tap, *grad_c_tap;    // (T, B, H)
 };

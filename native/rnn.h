@@ -81,7 +81,7 @@ struct Rnn {
     const int64_t H = c.H, place = walk.place(i) * H;
     const S *untapped = walk.at(static_cast<const void *>(c.saved ? c.saved : c.y), place);
     const S *grad_y = walk.at(c.grad_y, place);
-    S *grad_h = walk.at(c.grad_h, walk.row(i) * H);
+    S *grad_h = walk.at(c.grad_h_0, walk.row(i) * H);
     const bool open = walk.keep(i, c.h_keep, c.h_keep_stride) != 0;
     S *grad_h_tap = walk.at(c.grad_h_tap, place);
     S *grad_gates = walk.gates(walk.place_in_part(i));

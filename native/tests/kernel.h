@@ -1,6 +1,9 @@
 // One problem through the library.
 #pragma once
 
+#include <algorithm>
+#include <cstdlib>
+
 #include "../recurrence.h"
 #include "loop.h"
 
@@ -9,6 +12,25 @@ struct How {
   int64_t part = 0;   // steps in work at once
   bool train = true;  // save, and go back
   bool again = false;  // lose what was saved, and have it computed again
+  int64_t off = 0;     // numbers from a line of the cache to where what is saved begins
+};
+
+// Unwritten numbers, `off` beyond a line of the cache; exactly so many, for sanitizers to see what goes beyond.
+template <class S>
+class Lined {
+ public:
+  Lined(int64_t count, int64_t off) {
+    if (posix_memalign(&all_, 64, (count + off) * sizeof(S)) != 0) std::abort();
+    begin = static_cast<S *>(all_) + off;
+    std::fill(begin, begin + count, S(unwritten));
+  }
+  ~Lined() { std::free(all_); }
+  Lined(const Lined &) = delete;
+  Lined &operator=(const Lined &) = delete;
+  S *begin;
+
+ private:
+  void *all_ = nullptr;
 };
 
 template <class S>
@@ -45,7 +67,8 @@ Answer kernel(const Problem &p, const How &how) {
   const auto empty = [](bool wanted, int64_t n) { return std::vector<S>(wanted ? n : 0, S(unwritten)); };
   auto y = empty(true, T * B * H), h_n = empty(true, B * H);
   auto cells = empty(p.op == lstm && (how.train || p.cells), T * B * H);
-  auto saved = empty(how.train && (p.S() > 1 ? !how.again : !p.h_tap.empty()), T * B * p.S() * H);
+  const bool saves = how.train && (p.S() > 1 ? !how.again : !p.h_tap.empty());
+  const Lined<S> saved(saves ? T * B * p.S() * H : 0, how.off);
 
   bptt_call call{};
   call.T = T, call.B = B, call.I = I, call.H = H;
@@ -53,7 +76,7 @@ Answer kernel(const Problem &p, const How &how) {
   call.lengths = pointer(lengths), call.x = pointer(x), call.w_ih = pointer(w_ih), call.w_hh = pointer(w_hh);
   call.b_ih = pointer(b_ih), call.b_hh = pointer(b_hh), call.h_0 = pointer(h_0), call.c_0 = pointer(c_0);
   call.h_tap = pointer(h_tap), call.c_tap = pointer(c_tap);
-  call.y = pointer(y), call.cells = pointer(cells), call.saved = pointer(saved);
+  call.y = pointer(y), call.cells = pointer(cells), call.saved = saves ? saved.begin : nullptr;
   call.h_n = pointer(h_n), call.c_n = pointer(c_n);
   if (!run<S>(p, BPTT_FORWARD, call)) return {};
   const auto back = [](const std::vector<S> &v) { return Numbers(v.begin(), v.end()); };
@@ -67,7 +90,7 @@ Answer kernel(const Problem &p, const How &how) {
   call.h_keep = pointer(h_keep), call.h_keep_stride = p.stride(p.h_keep);
   call.c_keep = pointer(c_keep), call.c_keep_stride = p.stride(p.c_keep);
   call.grad_y = pointer(grad_y), call.grad_cells = pointer(grad_cells);
-  call.grad_h = pointer(grad_h), call.grad_c = pointer(grad_c), call.grad_x = pointer(grad_x);
+  call.grad_h_0 = pointer(grad_h), call.grad_c_0 = pointer(grad_c), call.grad_x = pointer(grad_x);
   call.grad_w_ih = pointer(grad_w_ih), call.grad_w_hh = pointer(grad_w_hh);
   call.grad_b_ih = pointer(grad_b_ih), call.grad_b_hh = pointer(grad_b_hh);
   call.grad_h_tap = pointer(grad_h_tap), call.grad_c_tap = pointer(grad_c_tap);

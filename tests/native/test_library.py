@@ -1,5 +1,6 @@
 """The library as installed."""
 
+import ctypes
 import platform
 import re
 import sys
@@ -10,6 +11,7 @@ from helpers.binaries import exported, needed, output
 
 from bptt.ops import _shared_library as native
 
+HEADER = Path(__file__).resolve().parents[2] / "native" / "recurrence.h"
 INSTALLED = native._path()
 pytestmark = pytest.mark.skipif(INSTALLED is None, reason="needs the native kernels")
 
@@ -31,9 +33,15 @@ def test_links_to_neither_torch_nor_python():
 
 
 def test_exports_the_c_interface_and_no_more():
-    header = Path(__file__).resolve().parents[2] / "native" / "recurrence.h"
-    declared = re.findall(r"^BPTT_API .*?(\w+)\(", header.read_text(encoding="utf-8"), re.M)
+    declared = re.findall(r"^BPTT_API .*?(\w+)\(", HEADER.read_text(encoding="utf-8"), re.M)
     assert exported(INSTALLED) == set(declared)
+
+
+def test_python_fills_the_fields_that_c_declares():
+    body = re.search(r"struct bptt_call \{(.*?)\};", HEADER.read_text(encoding="utf-8"), re.S)[1]
+    declared = re.findall(r"(\*?)(\w+)[,;]", re.sub(r"//.*", "", body))
+    stars = {ctypes.c_void_p: "*", ctypes.c_int64: ""}
+    assert declared == [(stars[kind], name) for name, kind in native.Call._fields_]
 
 
 def test_one_openmp_runtime_serves_torch_and_the_kernels():

@@ -45,7 +45,8 @@ class Recurrence(_Function):
         out = Outputs._make(output)
         ctx.spec = spec
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(*tensors, out.y, None, None, out.cells, out.saved)
+        h_n = c_n = None  # no backward pass needs them
+        ctx.save_for_backward(*tensors, *Outputs(out.y, h_n, c_n, out.cells, out.saved))
         if out.saved is not None:
             ctx.mark_non_differentiable(out.saved)
 
