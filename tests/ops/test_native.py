@@ -196,7 +196,9 @@ def test_sums_of_many_terms_keep_their_digits(isa, op, I):
     weights = ["w_ih", "w_hh", "b_ih", "b_hh"]
     with using(isa):
         sums, exact = (
-            torch.autograd.grad(run(op, given, backend="native")["y"].sum(), [given[name] for name in weights])
+            torch.autograd.grad(
+                run(op, given, backend="native")["y"].sum(), [given[name] for name in weights]
+            )
             for given in (a, double)
         )
     for name, mine, truth in zip(weights, sums, exact, strict=True):

@@ -88,7 +88,7 @@ def backward(
 
 
 def _call(spec: Spec, n: Sizes, a: Inputs, *rest: Tensor | None) -> native.Call:
-    """The struct for a call. `rest`: `Outputs`, and for a backward pass the gradients in the struct's order."""
+    """The struct for a call. `rest`: `Outputs`, and in a backward pass gradients in the struct's order."""
     strides = _stride(a.h_keep), _stride(a.c_keep)
     addresses = [None if tensor is None else tensor.data_ptr() for tensor in (*a, *rest)]
     return native.Call(
