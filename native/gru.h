@@ -31,10 +31,7 @@ struct Gru : Gated<V, 3> {
             walk.clear(c.saved, place, slots * H);
             walk.clear(c.y, place, H);
           });
-      for (int64_t i = 0; i < count; i++) {
-        h_rows[i] = walk.before(i, c.y, c.h_0);
-        rows[i] = walk.row_forward(i);
-      }
+      walk.look_up(count, h_rows.get(), rows.get());
       walk.share(units, [&](int64_t first, int64_t stop) {
         for (Turn turn(s, count, first, stop); turn.next();) {
           S *z = sums.get();

@@ -191,13 +191,13 @@ BPTT_INLINE void add_inputs(V (&z)[G], const typename V::Scalar *x, const typena
   }
 }
 
-// Some columns of a transposed (…, K) matrix, each where the one before it ends, as one vector of every row of a panel,
-// `row` numbers apart: lane j from column j, and 0 beyond their count.
+// Some columns of a transposed (…, K) matrix, each where the one before it ends, as one vector of every row of a
+// panel, `row` numbers apart: lane j from column j, and 0 beyond their count.
 //
 // Not inline: with a constant for `row`, g++ 12 makes it half as fast.
 template <class V>
-__attribute__((noinline)) void pack_columns(const typename V::Scalar *columns, int64_t count, int64_t K, typename V::Scalar *out,
-                         int64_t row) {
+__attribute__((noinline)) void pack_columns(const typename V::Scalar *columns, int64_t count, int64_t K,
+                                            typename V::Scalar *out, int64_t row) {
   constexpr int64_t L = V::lanes;
   if (count >= L)
     for (int64_t k = 0; k < K; k++)

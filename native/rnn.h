@@ -57,10 +57,7 @@ struct Rnn {
         walk.clear(c.y, place, H);
         walk.clear(c.saved, place, H);
       });
-      for (int64_t i = 0; i < count; i++) {
-        h_rows[i] = walk.before(i, c.y, c.h_0);
-        rows[i] = walk.row_forward(i);
-      }
+      walk.look_up(count, h_rows.get(), rows.get());
       walk.share(strips<V>(H), [&](int64_t first, int64_t stop) {
         for (int64_t s = first; s < stop; s++) {
           const Strip at = strip<V>(H, s);

@@ -166,12 +166,22 @@ class Walk {
     return at(call.saved, ((t_ - call.saved_from) * call.B + active_[i]) * call.slots * call.H);
   }
 
-  Row<S> row_forward(int64_t i) {
-    const int64_t H = call.H, of_state = place(i) * H, of_sequence = row(i) * H;
-    const bool last = call.reverse ? t_ == 0 : t_ == length(active_[i]) - 1;
-    return {at(call.x, place(i) * call.I),   at(call.h_tap, of_state), at(call.c_tap, of_state),
-            call.saved ? saved(i) : nullptr, at(call.cells, of_state), at(call.y, of_state),
-            last ? at(call.h_n, of_sequence) : nullptr, at(call.c_n, of_sequence)};
+  // Of every row of a forward step: the state before it, and what else it reads and writes.
+  void look_up(int64_t count, const S **h_rows, Row<S> *rows) {
+    const int64_t H = call.H;
+    for (int64_t i = 0; i < count; i++) {
+      const int64_t state = place(i) * H, sequence = row(i) * H;
+      const bool last = call.reverse ? t_ == 0 : t_ == length(row(i)) - 1;
+      h_rows[i] = before(i, call.y, call.h_0);
+      rows[i] = {at(call.x, place(i) * call.I),
+                 at(call.h_tap, state),
+                 at(call.c_tap, state),
+                 saved(i),
+                 at(call.cells, state),
+                 at(call.y, state),
+                 last ? at(call.h_n, sequence) : nullptr,
+                 at(call.c_n, sequence)};
+    }
   }
 
   bool has(int64_t t, int64_t b) const { return t < length(b); }
