@@ -9,7 +9,7 @@ namespace bptt::BPTT_ISA {
 template <class V>
 struct Lstm : Gated<V, 4> {
   using S = typename V::Scalar;
-  static constexpr int64_t L = V::lanes;
+  static constexpr int64_t L = V::lanes, at_once = vectors_of_line<V>;
 
   static constexpr int slots = 4, first_slot_of_state = 0;
   static constexpr bool carries = false;  // h reaches the next step beside the gates too
@@ -20,7 +20,7 @@ struct Lstm : Gated<V, 4> {
     const S *projection = walk.projection(4 * units * L);
     const int64_t projected = projection ? walk.rows() : 0;
     int64_t done = 0;  // of the projected rows
-    Scratch<S> sums((most + few_rows) * 4 * L), bias(units * 4 * L);
+    Scratch<S> sums((most + few_rows) * at_once * 4 * L), bias(units * 4 * L);
     Scratch<const S *> h_rows(most);
     Scratch<Row<S>> rows(most);
     add_biases(c, bias.get());
@@ -33,7 +33,7 @@ struct Lstm : Gated<V, 4> {
       });
       walk.look_up(count, h_rows.get(), rows.get());
       walk.share(units, [&](int64_t first, int64_t stop) {
-        for (Turn turn(s, count, first, stop); turn.next();) {
+        for (Turn turn(s, count, at_once, first, stop); turn.next();) {
           S *z = sums.get();
           for (int64_t u = turn.begin; u < turn.end; u++, z += count * 4 * L)
             Lstm::panel_product(c, count, h_rows.get(), c.panels, H, u, turn.after(u), z);
@@ -61,7 +61,7 @@ struct Lstm : Gated<V, 4> {
     const S *cells_before = walk.before(i, c.cells, c.c_0);
     const S *grad_y = walk.at(c.grad_y, place), *grad_cells = walk.at(c.grad_cells, place);
     S *grad_h = walk.at(c.grad_h_0, walk.row(i) * H), *grad_c = walk.at(c.grad_c_0, walk.row(i) * H);
-    S *grad_gates = walk.gates(walk.place_in_part(i));
+    S *grad_gates = walk.gates(walk.row(i));
     S *grad_h_tap = walk.at(c.grad_h_tap, place), *grad_c_tap = walk.at(c.grad_c_tap, place);
     const S keep = walk.keep(i, c.c_keep, c.c_keep_stride);
     const bool open = walk.keep(i, c.h_keep, c.h_keep_stride) != 0;

@@ -63,6 +63,21 @@ int64_t team(const bptt_call &c) {
   return c.threads < most ? c.threads : most;
 }
 
+// A group of sequences has enough of them to fill the registers of many tiles, and enough rows that its sums are a
+// small part of the work; all groups' sums are to stay in the last-level cache. What a group is must not depend on the
+// threads, or the results would.
+constexpr int64_t most_groups = 8, enough_members = 16, enough_group_rows = 1024;
+constexpr int64_t group_bytes = 8 << 20;
+
+template <class V, class K>
+int64_t groups(const bptt_call &c) {
+  const int64_t sums = bytes<V>(K::gates * c.H, c.H + c.I);
+  int64_t count = 1;
+  for (int64_t more = 2; more <= most_groups; more *= 2)
+    if (c.B >= more * enough_members && c.B * c.T >= more * enough_group_rows && sums * more <= group_bytes) count = more;
+  return count;
+}
+
 template <class V, class K>
 Plan<typename V::Scalar> plan(const bptt_call &call, int pass) {
   using S = typename V::Scalar;
@@ -93,10 +108,13 @@ Plan<typename V::Scalar> plan(const bptt_call &call, int pass) {
     p.again = lost;
     p.backward_panels = space.take<S>(ThroughMatrix<V>::panels(p.gates * H, H));
     if (p.grad_x) p.grad_x_panels = space.take<S>(ThroughMatrix<V>::panels(p.gates * H, I));
+    p.groups = groups<V, K>(call);
+    p.seats = space.take<Seat>(B);
     p.grad_gates_row = apart<S>(p.slots * H);
     p.grad_gates = space.take<S>(p.steps * B * p.grad_gates_row);
     if (p.grad_w_ih || p.grad_w_hh || p.grad_b_ih || p.grad_b_hh) {
-      p.grad_w_x = space.take<S>((p.joined() + 1) * p.slots * H);
+      p.grad_w_x = space.take<S>(p.groups * RowSums<V>::joined_sums(p));
+      p.group_sums = space.take<S>((p.groups - 1) * RowSums<V>::wide_sums(p));
       p.rows = space.take<S>(RowSums<V>::space(p));
     }
   }
@@ -140,6 +158,15 @@ void run_forward(const bptt_call &call, Team team) {
   if (p.stream_saved) V::fence();
 }
 
+// Shared out among the team.
+template <class S>
+void seat_rows(const Plan<S> &p, Team team) {
+  for (int64_t group = team.id; group < p.groups; group += team.size) {
+    const int64_t members = p.members(group), first = p.members_before(group) * p.steps;
+    for (int64_t i = 0; i < members; i++) p.seats[p.member(group, i)] = {first + i, members};
+  }
+}
+
 // The steps of a part from the last to the first, the slopes of each after the product with the step before it.
 template <class V, class K>
 void step_back(const Plan<typename V::Scalar> &c, Team team) {
@@ -149,7 +176,7 @@ void step_back(const Plan<typename V::Scalar> &c, Team team) {
   ThroughMatrix<V> through_gates(c.backward_panels, K::gates * H, H, walk.most());
   for (int64_t s = 0; s < walk.steps(); s++) {
     const int64_t count = walk.enter(walk.time(s, true), [&](int64_t place) {
-      std::memset(walk.gates(place - c.begin * c.B), 0, sizeof(S) * K::slots * H);
+      std::memset(walk.gates(place % c.B), 0, sizeof(S) * K::slots * H);
       walk.clear(c.grad_h_tap, place, H);
       walk.clear(c.grad_c_tap, place, H);
     });
@@ -161,7 +188,7 @@ void step_back(const Plan<typename V::Scalar> &c, Team team) {
     for (int64_t i = 0; i < count; i++) {
       const S keep = walk.keep(i, c.h_keep, c.h_keep_stride);
       if (keep == 0) continue;
-      const S *gates = walk.gates(walk.place_in_part(i)) + K::first_slot_of_state * H;
+      const S *gates = walk.gates(walk.row(i)) + K::first_slot_of_state * H;
       through_gates.open(gates, walk.at(c.grad_h_0, walk.row(i) * H), keep);
     }
   }
@@ -173,6 +200,7 @@ void run_backward(const bptt_call &call, Team team) {
   auto p = plan<V, K>(call, BPTT_BACKWARD);
   const int64_t rows = p.gates * p.H;
   prepare_lots(p, team);
+  seat_rows(p, team);
   if (p.again) K::pack(p, team);
   ThroughMatrix<V>::pack(p.w_hh, rows, p.H, 0, team, p.backward_panels);
   // The slots of a GRU begin with n, its gates end with it.
@@ -188,8 +216,8 @@ void run_backward(const bptt_call &call, Team team) {
     step_back<V, K>(p, team);
     if (p.grad_x) grad_inputs<V>(p, team);
     if (p.rows) RowSums<V>::add(p, team, K::first_slot_of_state);
-    wait_for_team(team);  // before the next part takes this one's memory
   });
+  if (p.rows) RowSums<V>::write(p, team, K::first_slot_of_state);
 }
 
 }  // namespace bptt::BPTT_ISA

@@ -1,6 +1,7 @@
 // What a call is to the kernels: some of its steps at a time, and where in the working memory everything lies.
 #pragma once
 
+#include "parallel.h"
 #include "recurrence.h"
 
 namespace bptt::BPTT_ISA {
@@ -11,6 +12,11 @@ constexpr int64_t narrow = 32;
 // A share of one meeting: the number of the meeting up to which it is taken, and up to which it is done.
 struct alignas(64) Lot {
   int64_t taken, done;
+};
+
+// Where the rows of a sequence lie in a part: the first of them, and how many on the next step's is.
+struct Seat {
+  int64_t first, pitch;
 };
 
 template <class S>
@@ -29,15 +35,34 @@ struct Plan : bptt_call {
   S *projection;             // the part's x × W_ih, by thread and vector of units, if it is wide
 
   S *backward_panels, *grad_x_panels;  // W_hh and W_ih, as the backward pass reads them
-  S *grad_gates;           // (steps, B, S·H); GRU: n, r, z and the hidden part of n
+  int64_t groups;          // of sequences, each with sums of its own
+  Seat *seats;             // of each sequence, in rows of what follows: group after group, (steps, sequences) each
+  S *grad_gates;           // S·H; GRU: n, r, z and the hidden part of n
   int64_t grad_gates_row;  // the numbers from one row of it to the next
-  S *rows, *grad_w_x;      // to sum the gradients of the weights; NULL where none is wanted
+  S *rows;                 // states and inputs, to sum the gradients of the weights; NULL where none is wanted
+  S *grad_w_x, *group_sums;  // by group
 
   int64_t bytes;  // of working memory
 
   bool wide() const { return I > narrow; }
   // Inputs that join the sums of the biases' gradients.
   int64_t joined() const { return wide() ? 0 : I; }
+
+  // The sequences of a group, and of all groups before it. Where they differ in length they are dealt out, as threads
+  // deal them out among themselves.
+  int64_t members(int64_t group) const {
+    return lengths ? B / groups + (group < B % groups) : B * (group + 1) / groups - B * group / groups;
+  }
+  int64_t members_before(int64_t group) const {
+    return lengths ? group * (B / groups) + (group < B % groups ? group : B % groups) : B * group / groups;
+  }
+  int64_t member(int64_t group, int64_t i) const { return lengths ? group + i * groups : B * group / groups + i; }
+
+  // Whether a thread of the team has whole groups to itself, and whether this one is its own.
+  bool divides(Team team) const { return !lots && groups % team.size == 0; }
+  bool owns(Team team, int64_t group) const {
+    return (lengths ? group % team.size : group / (groups / team.size)) == team.id;
+  }
 
   bool first_part_back() const { return reverse ? begin == 0 : end == T; }
   bool last_part_back() const { return reverse ? end == T : begin == 0; }

@@ -81,7 +81,7 @@ struct Rnn {
     S *grad_h = walk.at(c.grad_h_0, walk.row(i) * H);
     const bool open = walk.keep(i, c.h_keep, c.h_keep_stride) != 0;
     S *grad_h_tap = walk.at(c.grad_h_tap, place);
-    S *grad_gates = walk.gates(walk.place_in_part(i));
+    S *grad_gates = walk.gates(walk.row(i));
     for (int64_t u = first; u < stop; u++) {
       const int64_t unit = u * L;
       const int width = lanes_at<V>(H, u);

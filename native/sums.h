@@ -19,64 +19,123 @@ class RowSums {
   static constexpr int64_t block = 128;
 
   // Numbers to work in.
-  static int64_t space(const Plan<S> &c) { return (c.steps * c.B + block) * row_space(c); }
+  static int64_t space(const Plan<S> &c) { return c.steps * c.B * row_space(c); }
+  // Sums of a group of sequences: of what joins the biases, and of the rest.
+  static int64_t joined_sums(const Plan<S> &c) { return (c.joined() + 1) * c.slots * c.H; }
+  static int64_t wide_sums(const Plan<S> &c) { return c.gates * c.H * (c.H + (c.wide() ? c.I : 0)); }
 
-  // To be called by the whole team when its steps of a part are done: the rows of all threads are summed, and after
-  // the last part the gradients are written.
+  // To be called by the whole team when its steps of a part are done. A thread with groups of its own sums their rows
+  // and waits for nobody; else all threads sum the rows of all.
   static void add(const Plan<S> &c, Team team, int64_t first_slot_of_state) {
-    wait_for_team(team);
-    pack_rows(c, team);
-    wait_for_team(team);
-    const int64_t rows = (c.end - c.begin) * c.B, H = c.H, I = c.I, gates = c.gates * H, slots = c.slots * H;
-    const int64_t shift = first_slot_of_state * H;
-    S *w_hh = static_cast<S *>(c.grad_w_hh), *w_ih = static_cast<S *>(c.grad_w_ih);
-    for (int64_t first = 0; first < rows; first += block) {
-      const bool more = first > 0 || !c.first_part_back();
-      const Block at(c, first, rows);
-      const S *g = c.grad_gates + first * c.grad_gates_row;
-      if (w_hh) sum(c, g + shift, at.states, at.rows, H, gates, team, w_hh, more);
-      if (w_ih && c.wide()) {
-        sum(c, g + shift, at.inputs, at.rows, I, gates - shift, team, w_ih, more);
-        sum(c, g, at.inputs, at.rows, I, shift, team, w_ih + (gates - shift) * I, more);
-      }
-      sum_joined(at.joined, c.joined() + 1, g, c.grad_gates_row, at.rows, slots, team, c.grad_w_x, more);
+    const int64_t shift = first_slot_of_state * c.H;
+    if (c.divides(team)) {
+      const Team alone{0, 1};
+      for (int64_t group = 0; group < c.groups; group++)
+        if (c.owns(team, group))
+          each_block(c, group, [&](Block at) {
+            at.settle(c, 0);
+            pack(c, at, alone);
+            sum(c, at, alone, shift);
+          });
+      return;
     }
-    if (!c.last_part_back()) return;
+    const auto every_block = [&](auto take) {
+      for (int64_t group = 0; group < c.groups; group++)
+        each_block(c, group, [&](Block at) {
+          at.settle(c, at.first);
+          take(at);
+        });
+    };
     wait_for_team(team);
-    write_joined(c, team, shift);
+    every_block([&](const Block &at) { pack(c, at, team); });
+    wait_for_team(team);
+    every_block([&](const Block &at) { sum(c, at, team, shift); });
+    wait_for_team(team);  // before the next part takes this one's memory
+  }
+
+  // After the last part: adds up the groups' sums, and writes the gradients.
+  static void write(const Plan<S> &c, Team team, int64_t first_slot_of_state) {
+    wait_for_team(team);
+    for (int64_t group = 1; group < c.groups; group++) {
+      const Sums to(c, 0), from(c, group);
+      add_up(to.w_hh, from.w_hh, c.gates * c.H * c.H, team);
+      if (c.wide()) add_up(to.w_ih, from.w_ih, c.gates * c.H * c.I, team);
+    }
+    write_joined(c, team, first_slot_of_state * c.H);
   }
 
  private:
-  // Where the packed rows of a block lie: states and wide inputs in strips, and the joined inputs with a 1.
+  // Where the sums of a group are: those of the first where the gradients are wanted.
+  struct Sums {
+    Sums(const Plan<S> &c, int64_t group)
+        : w_hh(static_cast<S *>(c.grad_w_hh)),
+          w_ih(static_cast<S *>(c.grad_w_ih)),
+          joined(c.grad_w_x + group * joined_sums(c)) {
+      if (group == 0) return;
+      S *const mine = c.group_sums + (group - 1) * wide_sums(c);
+      if (w_hh) w_hh = mine;
+      if (w_ih) w_ih = mine + c.gates * c.H * c.H;
+    }
+    S *w_hh, *w_ih, *joined;
+  };
+
+  // Some rows of a group, from its `first` of the part on. Packed they are states and wide inputs in strips, and the
+  // joined inputs with a 1.
   struct Block {
-    Block(const Plan<S> &c, int64_t first, int64_t all) : rows(all - first < block ? all - first : block) {
-      states = c.rows + first * row_space(c);
+    int64_t group, first, rows;
+    S *states, *inputs, *joined;
+
+    // Packs them into the group's memory from the row `place` on.
+    void settle(const Plan<S> &c, int64_t place) {
+      states = c.rows + (c.members_before(group) * c.steps + place) * row_space(c);
       inputs = states + rows * padded(c.H);
       joined = inputs + (c.wide() ? rows * padded(c.I) : 0);
     }
-    int64_t rows;
-    S *states, *inputs, *joined;
   };
+
+  template <class F>
+  static void each_block(const Plan<S> &c, int64_t group, F take) {
+    const int64_t rows = (c.end - c.begin) * c.members(group);
+    for (int64_t first = 0; first < rows; first += block)
+      take(Block{group, first, rows - first < block ? rows - first : block, nullptr, nullptr, nullptr});
+  }
 
   static int64_t padded(int64_t width) { return vectors<V>(width) * V::lanes; }
   static int64_t row_space(const Plan<S> &c) {
     return padded(c.H) + (c.wide() ? padded(c.I) : 0) + c.joined() + 1;
   }
 
-  static void pack_rows(const Plan<S> &c, Team team) {
+  static void pack(const Plan<S> &c, const Block &at, Team team) {
     const Walk<S> walk(c, team);
-    const int64_t rows = walk.steps() * c.B;
-    for (int64_t row = rows * team.id / team.size; row < rows * (team.id + 1) / team.size; row++) {
-      const int64_t t = c.begin + row / c.B, b = row % c.B, first = row / block * block, place = row - first;
+    const int64_t members = c.members(at.group), joined = c.joined();
+    for (int64_t k = at.rows * team.id / team.size; k < at.rows * (team.id + 1) / team.size; k++) {
+      const int64_t row = at.first + k, t = c.begin + row / members, b = c.member(at.group, row % members);
       const bool has = walk.has(t, b);
-      const Block at(c, first, rows);
       const S *x = has ? walk.at(c.x, (t * c.B + b) * c.I) : nullptr;
-      pack_row<V>(has ? walk.before(t, b, c.y, c.h_0) : nullptr, c.H, at.rows, place, at.states);
-      if (c.wide()) pack_row<V>(x, c.I, at.rows, place, at.inputs);
-      S *joined = at.joined + place * (c.joined() + 1);
-      for (int64_t k = 0; k < c.joined(); k++) joined[k] = has ? x[k] : 0;
-      joined[c.joined()] = has;
+      pack_row<V>(has ? walk.before(t, b, c.y, c.h_0) : nullptr, c.H, at.rows, k, at.states);
+      if (c.wide()) pack_row<V>(x, c.I, at.rows, k, at.inputs);
+      S *to = at.joined + k * (joined + 1);
+      for (int64_t n = 0; n < joined; n++) to[n] = has ? x[n] : 0;
+      to[joined] = has;
     }
+  }
+
+  static void sum(const Plan<S> &c, const Block &at, Team team, int64_t shift) {
+    const int64_t H = c.H, I = c.I, gates = c.gates * H, slots = c.slots * H;
+    const bool more = at.first > 0 || !c.first_part_back();
+    const Sums to(c, at.group);
+    const S *g = c.grad_gates + (c.members_before(at.group) * c.steps + at.first) * c.grad_gates_row;
+    if (to.w_hh) sum(c, g + shift, at.states, at.rows, H, gates, team, to.w_hh, more);
+    if (to.w_ih && c.wide()) {
+      sum(c, g + shift, at.inputs, at.rows, I, gates - shift, team, to.w_ih, more);
+      sum(c, g, at.inputs, at.rows, I, shift, team, to.w_ih + (gates - shift) * I, more);
+    }
+    sum_joined(at.joined, c.joined() + 1, g, c.grad_gates_row, at.rows, slots, team, to.joined, more);
+  }
+
+  static void add_up(S *to, const S *from, int64_t count, Team team) {
+    if (!to) return;
+    for (int64_t i = count * team.id / team.size; i < count * (team.id + 1) / team.size; i++) to[i] += from[i];
   }
 
   // From sums by input and slot to gradients by gate.
@@ -84,18 +143,24 @@ class RowSums {
     const int64_t gates = c.gates * c.H, slots = c.slots * c.H, inputs = c.joined();
     S *w_ih = static_cast<S *>(c.grad_w_ih);
     S *b_ih = static_cast<S *>(c.grad_b_ih), *b_hh = static_cast<S *>(c.grad_b_hh);
-    const S *biases = c.grad_w_x + inputs * slots;
+    const auto total = [&](int64_t k, int64_t slot) {
+      S sum = 0;
+      for (int64_t group = 0; group < c.groups; group++) sum += Sums(c, group).joined[k * slots + slot];
+      return sum;
+    };
     for (int64_t j = gates * team.id / team.size; j < gates * (team.id + 1) / team.size; j++) {
       const int64_t of_input = j < gates - shift ? j + shift : j - (gates - shift);
-      for (int64_t k = 0; w_ih && k < inputs; k++) w_ih[j * inputs + k] = c.grad_w_x[k * slots + of_input];
-      if (b_ih) b_ih[j] = biases[of_input];
-      if (b_hh) b_hh[j] = biases[j + shift];
+      for (int64_t k = 0; w_ih && k < inputs; k++) w_ih[j * inputs + k] = total(k, of_input);
+      if (b_ih) b_ih[j] = total(inputs, of_input);
+      if (b_hh) b_hh[j] = total(inputs, j + shift);
     }
   }
+
   // Where the part of a thread begins, in whole tiles.
   static int64_t share(int64_t columns, int64_t id, int64_t size) {
     constexpr int64_t tiles = 24;
-    return id == size ? columns : columns / tiles * id / size * tiles;
+    const int64_t nearest = (columns * id / size + tiles / 2) / tiles * tiles;
+    return id == size || nearest > columns ? columns : nearest;
   }
 
   // Every row of x with strips of g; the strips are shared out.

@@ -31,11 +31,15 @@ class Scratch {
 
 constexpr int64_t few_rows = 16;
 
-// Vectors of units of one step in turns: one of them, but more where the rows are few. Every other step goes
+// Vectors of units that fill a line of the cache: it is written while it is near.
+template <class V>
+constexpr int64_t vectors_of_line = 64 / (V::lanes * static_cast<int64_t>(sizeof(typename V::Scalar)));
+
+// Vectors of units of one step in turns: some at once, and more where the rows are few. Every other step goes
 // from the last to the first, since what was used last is still in the nearest cache.
 struct Turn {
-  Turn(int64_t step, int64_t rows, int64_t first, int64_t stop)
-      : backward(step % 2 != 0), size(rows < few_rows && rows > 0 ? few_rows / rows : 1), first(first),
+  Turn(int64_t step, int64_t rows, int64_t some, int64_t first, int64_t stop)
+      : backward(step % 2 != 0), size(some * rows < few_rows && rows > 0 ? few_rows / rows : some), first(first),
         units(stop - first) {}
 
   bool next() {
@@ -47,8 +51,11 @@ struct Turn {
     return true;
   }
 
-  // The vector that comes after u, unless several are taken at once.
-  int64_t after(int64_t u) const { return backward ? u - 1 : u + 1; }
+  // The vector that comes after u, in this turn or the next.
+  int64_t after(int64_t u) const {
+    if (u + 1 < end || !backward) return u + 1;
+    return begin - size > first ? begin - size : first;
+  }
 
   int64_t begin = 0, end = 0;
 
@@ -149,7 +156,6 @@ class Walk {
   int64_t row(int64_t i) { return active_[i]; }
   // The place of (t, b) in an array of shape (T, B, …).
   int64_t place(int64_t i) { return t_ * call.B + active_[i]; }
-  int64_t place_in_part(int64_t i) { return (t_ - call.begin) * call.B + active_[i]; }
 
   // The state before this step: of the step before it, or the initial one.
   const S *before(int64_t i, const void *series, const void *initial) {
@@ -194,8 +200,11 @@ class Walk {
   static const S *at(const void *p, int64_t i) { return p ? static_cast<const S *>(p) + i : nullptr; }
   static S *at(void *p, int64_t i) { return p ? static_cast<S *>(p) + i : nullptr; }
 
-  // A row of the gradients of the gates.
-  S *gates(int64_t place_in_part) const { return at(call.grad_gates, place_in_part * call.grad_gates_row); }
+  // The gradients of the gates of a sequence at this step.
+  S *gates(int64_t b) const {
+    const Seat seat = call.seats[b];
+    return call.grad_gates + (seat.first + (t_ - call.begin) * seat.pitch) * call.grad_gates_row;
+  }
 
   void clear(void *p, int64_t place, int64_t width) {
     if (p) std::memset(at(p, place * width), 0, sizeof(S) * width);
@@ -282,7 +291,7 @@ void grad_inputs(const Plan<typename V::Scalar> &c, Team team) {
   for (int64_t t = c.begin; t < c.end; t++) {
     const int64_t count = walk.enter(t, [&](int64_t place) { walk.clear(c.grad_x, place, c.I); });
     for (int64_t i = 0; i < count; i++)
-      through_weights.open(walk.gates(walk.place_in_part(i)), walk.at(c.grad_x, walk.place(i) * c.I), 1);
+      through_weights.open(walk.gates(walk.row(i)), walk.at(c.grad_x, walk.place(i) * c.I), 1);
   }
   walk.share(strips<V>(c.I), [&](int64_t first, int64_t stop) { through_weights.multiply(false, first, stop); });
 }

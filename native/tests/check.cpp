@@ -156,6 +156,8 @@ void check_op(int op, Random &random) {
   check(draw_smooth(op, 13, 33, 1, 9, random), random);
   check(draw_smooth(op, 2, 5, 3, 200, random), random);
   check(draw_smooth(op, 2, 9, 260, 9, random), random);
+  // Groups of sequences, each with sums of its own.
+  check(draw_smooth(op, 33, 130, random.one_of({1, 40}), 9, random), random);
   // More to save than goes through the caches, in whole vectors but for the last of each gate.
   check(draw_smooth(op, 4, 1000, 1, 68, random), random);
 }

@@ -155,12 +155,21 @@ def assert_accurate(bits):
 
 @pytest.mark.parametrize("op", ["lstm", "gru", "rnn"])
 @pytest.mark.parametrize(
-    "sizes", [{"B": 11, "I": 3, "H": 20}, {"B": 11, "I": 40, "H": 20}, {"B": 1, "I": 40, "H": 200}], ids=str
+    "sizes",
+    [
+        {"T": 9, "B": 11, "I": 3, "H": 20},
+        {"T": 9, "B": 11, "I": 40, "H": 20},
+        {"T": 9, "B": 1, "I": 40, "H": 200},
+        {"T": 33, "B": 130, "I": 40, "H": 12},  # in groups, each with sums of its own
+    ],
+    ids=str,
 )
-def test_the_number_of_threads_changes_no_bit(op, sizes):
-    a = leaves(op, T=9, **sizes, dtype=torch.float32)
-    tap = torch.zeros(9, sizes["B"], sizes["H"], requires_grad=True)
-    lengths = torch.tensor([9, 1, 4, 9, 2, 3, 5, 8, 1, 6, 7])[: sizes["B"]]
+@pytest.mark.parametrize("varied", [False, True])
+def test_the_number_of_threads_changes_no_bit(op, sizes, varied):
+    T, B, H = (sizes[name] for name in "TBH")
+    a = leaves(op, **sizes, dtype=torch.float32)
+    tap = torch.zeros(T, B, H, requires_grad=True)
+    lengths = 1 + 5 * torch.arange(B) % T if varied else None
     answers = []
     for threads in (1, 2, 3, 16):  # more than there are cores: some wait for one
         torch.set_num_threads(threads)
