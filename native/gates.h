@@ -26,6 +26,17 @@ struct Gated {
     product<V, G>(count, rows, panels + u * panel, K, out, far<V>(K, G * c.H) ? panels + next * panel : nullptr);
   }
 
+  // Those of one step in turn, one after the other in out.
+  static void panel_products(const Plan<S> &c, int64_t count, const S **rows, const Turn &turn, S *out) {
+    constexpr int at_once = panels_at_once<G>;
+    int64_t u = turn.begin;
+    if (count == 1)
+      for (; u + at_once <= turn.end; u += at_once, out += at_once * G * L)
+        row_products<V, G>(rows[0], c.panels + u * c.H * G * L, c.H, out);
+    for (; u < turn.end; u++, out += count * G * L)
+      panel_product(c, count, rows, c.panels, c.H, u, turn.after(u), out);
+  }
+
   static void project(const Plan<S> &c, Team team) {
     InputRows<S> x(c, team);
     Walk<S> walk(c, team);

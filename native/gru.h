@@ -34,11 +34,9 @@ struct Gru : Gated<V, 3> {
       walk.look_up(count, h_rows.get(), rows.get());
       walk.share(units, [&](int64_t first, int64_t stop) {
         for (Turn turn(s, count, at_once, first, stop); turn.next();) {
-          S *z = sums.get();
-          for (int64_t u = turn.begin; u < turn.end; u++, z += count * 3 * L)
-            Gru::panel_product(c, count, h_rows.get(), c.panels, H, u, turn.after(u), z);
+          Gru::panel_products(c, count, h_rows.get(), turn, sums.get());
           // In two loops, as those of the LSTM.
-          z = sums.get();
+          S *z = sums.get();
           for (int64_t u = turn.begin; u < turn.end; u++)
             for (int64_t i = 0; i < count; i++, z += 3 * L)
               open_gates(c, rows[i], u, z, &bias[u * 6 * L], c.input_panels + u * c.I * 3 * L,

@@ -34,11 +34,9 @@ struct Lstm : Gated<V, 4> {
       walk.look_up(count, h_rows.get(), rows.get());
       walk.share(units, [&](int64_t first, int64_t stop) {
         for (Turn turn(s, count, at_once, first, stop); turn.next();) {
-          S *z = sums.get();
-          for (int64_t u = turn.begin; u < turn.end; u++, z += count * 4 * L)
-            Lstm::panel_product(c, count, h_rows.get(), c.panels, H, u, turn.after(u), z);
+          Lstm::panel_products(c, count, h_rows.get(), turn, sums.get());
           // In two loops, since the latency of one tanh after the other is longer than what the CPU looks ahead.
-          z = sums.get();
+          S *z = sums.get();
           for (int64_t u = turn.begin; u < turn.end; u++)
             for (int64_t i = 0; i < count; i++, z += 4 * L)
               update_cell(c, rows[i], u, z, &bias[u * 4 * L], c.input_panels + u * c.I * 4 * L,

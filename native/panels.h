@@ -181,6 +181,34 @@ void product(int64_t count, const typename V::Scalar **rows, const typename V::S
   }
 }
 
+// Panels of N vectors whose sums for a single row, side by side, keep the CPU busy: those of one are too few for it to
+// begin the next multiplication before the last one ends.
+template <int N>
+constexpr int panels_at_once = (7 + N) / N;
+
+// The products of one row with that many panels, one after the other in memory.
+template <class V, int N>
+void row_products(const typename V::Scalar *row, const typename V::Scalar *panels, int64_t K, typename V::Scalar *out) {
+  constexpr int L = V::lanes, P = panels_at_once<N>;
+  V sums[P][N];
+  BPTT_UNROLL
+  for (int p = 0; p < P; p++)
+    BPTT_UNROLL
+    for (int n = 0; n < N; n++) sums[p][n] = V::set(0);
+  BPTT_UNROLL_IN_PART
+  for (int64_t k = 0; k < K; k++) {
+    const V factor = V::set(row[k]);
+    BPTT_UNROLL
+    for (int p = 0; p < P; p++)
+      BPTT_UNROLL
+      for (int n = 0; n < N; n++) sums[p][n] = fma(factor, V::load(panels + ((p * K + k) * N + n) * L), sums[p][n]);
+  }
+  BPTT_UNROLL
+  for (int p = 0; p < P; p++)
+    BPTT_UNROLL
+    for (int n = 0; n < N; n++) sums[p][n].store(out + (p * N + n) * L);
+}
+
 // z += x × panel for one row.
 template <class V, int G>
 BPTT_INLINE void add_inputs(V (&z)[G], const typename V::Scalar *x, const typename V::Scalar *panel, int64_t I) {
@@ -237,6 +265,14 @@ inline Strip strip(int64_t H, int64_t s) {
   return {first, strip_begin<V>(H, s + 1) - first};
 }
 
+// Strips as wide as strip s, from it on and before `stop`.
+template <class V>
+inline int64_t equal_strips(int64_t H, int64_t s, int64_t stop) {
+  int64_t count = 1;
+  while (s + count < stop && strip<V>(H, s + count).vectors == strip<V>(H, s).vectors) count++;
+  return count;
+}
+
 // The row k of a (K, H) matrix into its strips; NULL stands for zeros.
 template <class V>
 void pack_row(const typename V::Scalar *row, int64_t H, int64_t K, int64_t k, typename V::Scalar *out) {
@@ -260,19 +296,35 @@ void pack_transposed_strip(const typename V::Scalar *w, int64_t H, int64_t K, in
   }
 }
 
-// The product with strip s of a packed (K, H) matrix.
+// The products with as many strips of a packed (K, H) matrix, from s on and before `stop`, as suit the number of rows:
+// gives how many. They lie strip after strip in out.
 template <class V>
-inline void strip_product(int64_t H, int64_t s, int64_t count, const typename V::Scalar **rows,
-                          const typename V::Scalar *panels, int64_t K, typename V::Scalar *out) {
+inline int64_t strip_products(int64_t H, int64_t s, int64_t stop, int64_t count, const typename V::Scalar **rows,
+                              const typename V::Scalar *panels, int64_t K, typename V::Scalar *out) {
   const Strip at = strip<V>(H, s);
   panels += K * at.first * V::lanes;
   const typename V::Scalar *after = far<V>(K, H) ? panels + K * at.vectors * V::lanes : nullptr;
   switch (at.vectors) {
-    case 1: return product<V, 1>(count, rows, panels, K, out, after);
-    case 2: return product<V, 2>(count, rows, panels, K, out, after);
-    case 3: return product<V, 3>(count, rows, panels, K, out, after);
-    default: return product<V, 4>(count, rows, panels, K, out, after);
+    case 1: product<V, 1>(count, rows, panels, K, out, after); break;
+    case 2: product<V, 2>(count, rows, panels, K, out, after); break;
+    case 3:
+      if (count == 1 && equal_strips<V>(H, s, stop) >= panels_at_once<3>) {
+        row_products<V, 3>(rows[0], panels, K, out);
+        return panels_at_once<3>;
+      }
+      product<V, 3>(count, rows, panels, K, out, after);
+      break;
+    default:
+      if (count == 1 && equal_strips<V>(H, s, stop) >= panels_at_once<4>) {
+        row_products<V, 4>(rows[0], panels, K, out);
+        return panels_at_once<4>;
+      }
+      product<V, 4>(count, rows, panels, K, out, after);
   }
+  return 1;
 }
+
+// Room for what they write of so many rows, in vectors.
+constexpr int64_t strip_room(int64_t count) { return count * 4 + 8; }
 
 }  // namespace bptt::BPTT_ISA

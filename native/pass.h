@@ -74,7 +74,8 @@ int64_t groups(const bptt_call &c) {
   const int64_t sums = bytes<V>(K::gates * c.H, c.H + c.I);
   int64_t count = 1;
   for (int64_t more = 2; more <= most_groups; more *= 2)
-    if (c.B >= more * enough_members && c.B * c.T >= more * enough_group_rows && sums * more <= group_bytes) count = more;
+    if (c.B >= more * enough_members && c.B * c.T >= more * enough_group_rows && sums * more <= group_bytes)
+      count = more;
   return count;
 }
 

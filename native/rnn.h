@@ -38,8 +38,9 @@ struct Rnn {
     Walk<S> walk(c, team);
     S *out = walk.projection(vectors<V>(c.H) * L);
     walk.share(strips<V>(c.H), [&](int64_t first, int64_t stop) {
-      for (int64_t s = first; s < stop; s++)
-        strip_product<V>(c.H, s, x.count, x.get(), c.input_panels, c.I, out + strip_begin<V>(c.H, s) * x.count * L);
+      for (int64_t s = first; s < stop;)
+        s += strip_products<V>(c.H, s, stop, x.count, x.get(), c.input_panels, c.I,
+                               out + strip_begin<V>(c.H, s) * x.count * L);
     });
   }
 
@@ -49,7 +50,7 @@ struct Rnn {
     const S *projection = walk.projection(vectors<V>(H) * L);
     const int64_t projected = projection ? walk.rows() : 0;
     int64_t done = 0;  // of the projected rows
-    Scratch<S> sums(most * 4 * L);
+    Scratch<S> sums(strip_room(most) * L);
     Scratch<const S *> h_rows(most);
     Scratch<Row<S>> rows(most);
     for (int64_t step = 0; step < walk.steps(); step++) {
@@ -59,14 +60,17 @@ struct Rnn {
       });
       walk.look_up(count, h_rows.get(), rows.get());
       walk.share(strips<V>(H), [&](int64_t first, int64_t stop) {
-        for (int64_t s = first; s < stop; s++) {
-          const Strip at = strip<V>(H, s);
-          strip_product<V>(H, s, count, h_rows.get(), c.panels, H, sums.get());
-          const S *x_panel = c.input_panels + c.I * at.first * L;
-          for (int64_t i = 0; i < count; i++)
-            for (int64_t v = 0; v < at.vectors; v++)
-              cell(c, rows[i], at.first + v, &sums[(i * at.vectors + v) * L], x_panel + v * L, at.vectors * L,
-                   projection ? projection + (at.first * projected + (done + i) * at.vectors + v) * L : nullptr);
+        for (int64_t s = first; s < stop;) {
+          const S *z = sums.get();
+          const int64_t end = s + strip_products<V>(H, s, stop, count, h_rows.get(), c.panels, H, sums.get());
+          for (; s < end; s++) {
+            const Strip at = strip<V>(H, s);
+            const S *x_panel = c.input_panels + c.I * at.first * L;
+            for (int64_t i = 0; i < count; i++)
+              for (int64_t v = 0; v < at.vectors; v++, z += L)
+                cell(c, rows[i], at.first + v, z, x_panel + v * L, at.vectors * L,
+                     projection ? projection + (at.first * projected + (done + i) * at.vectors + v) * L : nullptr);
+          }
         }
       });
       done += count;

@@ -235,7 +235,7 @@ class ThroughMatrix {
         rows_(most),
         targets_(most),
         factors_(most),
-        sums_(most * 4 * V::lanes) {}
+        sums_(strip_room(most) * V::lanes) {}
 
   static int64_t panels(int64_t K, int64_t width) { return K * vectors<V>(width) * V::lanes; }
 
@@ -257,17 +257,20 @@ class ThroughMatrix {
   void multiply(bool carry, int64_t first, int64_t stop) {
     constexpr int64_t L = V::lanes;
     if (count_ == 0) return;
-    for (int64_t s = first; s < stop; s++) {
-      strip_product<V>(width_, s, count_, rows_.get(), panels_, K_, sums_.get());
-      const Strip at = strip<V>(width_, s);
-      for (int64_t i = 0; i < count_; i++)
-        for (int64_t v = 0; v < at.vectors; v++) {
-          const int width = lanes_at<V>(width_, at.first + v);
-          S *to = targets_[i] + (at.first + v) * L;
-          V sum = V::set(factors_[i]) * V::load(&sums_[(i * at.vectors + v) * L]);
-          if (carry) sum = sum + take<V>(to, width);
-          put(to, sum, width);
-        }
+    for (int64_t s = first; s < stop;) {
+      const S *sums = sums_.get();
+      const int64_t end = s + strip_products<V>(width_, s, stop, count_, rows_.get(), panels_, K_, sums_.get());
+      for (; s < end; s++) {
+        const Strip at = strip<V>(width_, s);
+        for (int64_t i = 0; i < count_; i++)
+          for (int64_t v = 0; v < at.vectors; v++, sums += L) {
+            const int width = lanes_at<V>(width_, at.first + v);
+            S *to = targets_[i] + (at.first + v) * L;
+            V sum = V::set(factors_[i]) * V::load(sums);
+            if (carry) sum = sum + take<V>(to, width);
+            put(to, sum, width);
+          }
+      }
     }
   }
 
