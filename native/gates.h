@@ -11,6 +11,7 @@ struct Gated {
   using S = typename V::Scalar;
   static constexpr int64_t L = V::lanes;
   static constexpr int gates = G;
+  static constexpr int64_t at_once = vectors_of_line<V>;  // vectors of units
 
   static void pack(const Plan<S> &c, Team team) {
     for (int64_t u = team.id; u < vectors<V>(c.H); u += team.size) {
@@ -28,10 +29,10 @@ struct Gated {
 
   // Those of one step in turn, one after the other in out.
   static void panel_products(const Plan<S> &c, int64_t count, const S **rows, const Turn &turn, S *out) {
-    constexpr int at_once = panels_at_once<G>;
+    constexpr int several = panels_at_once<G>;
     int64_t u = turn.begin;
     if (count == 1)
-      for (; u + at_once <= turn.end; u += at_once, out += at_once * G * L)
+      for (; u + several <= turn.end; u += several, out += several * G * L)
         row_products<V, G>(rows[0], c.panels + u * c.H * G * L, c.H, out);
     for (; u < turn.end; u++, out += count * G * L)
       panel_product(c, count, rows, c.panels, c.H, u, turn.after(u), out);

@@ -9,7 +9,7 @@ namespace bptt::BPTT_ISA {
 template <class V>
 struct Gru : Gated<V, 3> {
   using S = typename V::Scalar;
-  static constexpr int64_t L = V::lanes, at_once = vectors_of_line<V>;
+  static constexpr int64_t L = V::lanes;
 
   static constexpr int slots = 4, first_slot_of_state = 1;
   static constexpr bool carries = true;  // h reaches the next step beside the gates too
@@ -20,7 +20,7 @@ struct Gru : Gated<V, 3> {
     const S *projection = walk.projection(3 * units * L);
     const int64_t projected = projection ? walk.rows() : 0;
     int64_t done = 0;  // of the projected rows
-    Scratch<S> sums((most + few_rows) * at_once * 3 * L), bias(units * 6 * L);
+    Scratch<S> sums((most + few_rows) * Gru::at_once * 3 * L), bias(units * 6 * L);
     Scratch<const S *> h_rows(most);
     Scratch<Row<S>> rows(most);
     lay_out_biases(c, bias.get());
@@ -33,7 +33,7 @@ struct Gru : Gated<V, 3> {
           });
       walk.look_up(count, h_rows.get(), rows.get());
       walk.share(units, [&](int64_t first, int64_t stop) {
-        for (Turn turn(s, count, at_once, first, stop); turn.next();) {
+        for (Turn turn(s, count, Gru::at_once, first, stop); turn.next();) {
           Gru::panel_products(c, count, h_rows.get(), turn, sums.get());
           // In two loops, as those of the LSTM.
           S *z = sums.get();

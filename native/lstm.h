@@ -9,7 +9,7 @@ namespace bptt::BPTT_ISA {
 template <class V>
 struct Lstm : Gated<V, 4> {
   using S = typename V::Scalar;
-  static constexpr int64_t L = V::lanes, at_once = vectors_of_line<V>;
+  static constexpr int64_t L = V::lanes;
 
   static constexpr int slots = 4, first_slot_of_state = 0;
   static constexpr bool carries = false;  // h reaches the next step beside the gates too
@@ -20,7 +20,7 @@ struct Lstm : Gated<V, 4> {
     const S *projection = walk.projection(4 * units * L);
     const int64_t projected = projection ? walk.rows() : 0;
     int64_t done = 0;  // of the projected rows
-    Scratch<S> sums((most + few_rows) * at_once * 4 * L), bias(units * 4 * L);
+    Scratch<S> sums((most + few_rows) * Lstm::at_once * 4 * L), bias(units * 4 * L);
     Scratch<const S *> h_rows(most);
     Scratch<Row<S>> rows(most);
     add_biases(c, bias.get());
@@ -33,7 +33,7 @@ struct Lstm : Gated<V, 4> {
       });
       walk.look_up(count, h_rows.get(), rows.get());
       walk.share(units, [&](int64_t first, int64_t stop) {
-        for (Turn turn(s, count, at_once, first, stop); turn.next();) {
+        for (Turn turn(s, count, Lstm::at_once, first, stop); turn.next();) {
           Lstm::panel_products(c, count, h_rows.get(), turn, sums.get());
           // In two loops, since the latency of one tanh after the other is longer than what the CPU looks ahead.
           S *z = sums.get();

@@ -297,31 +297,28 @@ void pack_transposed_strip(const typename V::Scalar *w, int64_t H, int64_t K, in
 }
 
 // The products with as many strips of a packed (K, H) matrix, from s on and before `stop`, as suit the number of rows:
-// gives how many. They lie strip after strip in out.
+// gives how many. They lie strip after strip in out. Strip s is N vectors wide.
+template <class V, int N>
+int64_t strip_products(int64_t H, int64_t s, int64_t stop, int64_t count, const typename V::Scalar **rows,
+                       const typename V::Scalar *panels, int64_t K, typename V::Scalar *out) {
+  panels += K * strip_begin<V>(H, s) * V::lanes;
+  if (count == 1 && equal_strips<V>(H, s, stop) >= panels_at_once<N>) {
+    row_products<V, N>(rows[0], panels, K, out);
+    return panels_at_once<N>;
+  }
+  product<V, N>(count, rows, panels, K, out, far<V>(K, H) ? panels + K * N * V::lanes : nullptr);
+  return 1;
+}
+
 template <class V>
 inline int64_t strip_products(int64_t H, int64_t s, int64_t stop, int64_t count, const typename V::Scalar **rows,
                               const typename V::Scalar *panels, int64_t K, typename V::Scalar *out) {
-  const Strip at = strip<V>(H, s);
-  panels += K * at.first * V::lanes;
-  const typename V::Scalar *after = far<V>(K, H) ? panels + K * at.vectors * V::lanes : nullptr;
-  switch (at.vectors) {
-    case 1: product<V, 1>(count, rows, panels, K, out, after); break;
-    case 2: product<V, 2>(count, rows, panels, K, out, after); break;
-    case 3:
-      if (count == 1 && equal_strips<V>(H, s, stop) >= panels_at_once<3>) {
-        row_products<V, 3>(rows[0], panels, K, out);
-        return panels_at_once<3>;
-      }
-      product<V, 3>(count, rows, panels, K, out, after);
-      break;
-    default:
-      if (count == 1 && equal_strips<V>(H, s, stop) >= panels_at_once<4>) {
-        row_products<V, 4>(rows[0], panels, K, out);
-        return panels_at_once<4>;
-      }
-      product<V, 4>(count, rows, panels, K, out, after);
+  switch (strip<V>(H, s).vectors) {
+    case 1: return strip_products<V, 1>(H, s, stop, count, rows, panels, K, out);
+    case 2: return strip_products<V, 2>(H, s, stop, count, rows, panels, K, out);
+    case 3: return strip_products<V, 3>(H, s, stop, count, rows, panels, K, out);
+    default: return strip_products<V, 4>(H, s, stop, count, rows, panels, K, out);
   }
-  return 1;
 }
 
 // Room for what they write of so many rows, in vectors.

@@ -14,6 +14,12 @@ struct alignas(64) Lot {
   int64_t taken, done;
 };
 
+// Where things are dealt out in turn: how many fall to those before `which` of so many.
+inline int64_t dealt_before(int64_t things, int64_t among, int64_t which) {
+  const int64_t more = things % among;
+  return which * (things / among) + (which < more ? which : more);
+}
+
 // Where the rows of a sequence lie in a part: the first of them, and how many on the next step's is.
 struct Seat {
   int64_t first, pitch;
@@ -50,11 +56,9 @@ struct Plan : bptt_call {
 
   // The sequences of a group, and of all groups before it. Where they differ in length they are dealt out, as threads
   // deal them out among themselves.
-  int64_t members(int64_t group) const {
-    return lengths ? B / groups + (group < B % groups) : B * (group + 1) / groups - B * group / groups;
-  }
+  int64_t members(int64_t group) const { return members_before(group + 1) - members_before(group); }
   int64_t members_before(int64_t group) const {
-    return lengths ? group * (B / groups) + (group < B % groups ? group : B % groups) : B * group / groups;
+    return lengths ? dealt_before(B, groups, group) : B * group / groups;
   }
   int64_t member(int64_t group, int64_t i) const { return lengths ? group + i * groups : B * group / groups + i; }
 

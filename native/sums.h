@@ -28,28 +28,24 @@ class RowSums {
   // and waits for nobody; else all threads sum the rows of all.
   static void add(const Plan<S> &c, Team team, int64_t first_slot_of_state) {
     const int64_t shift = first_slot_of_state * c.H;
+    const Walk<S> walk(c, team);
     if (c.divides(team)) {
       const Team alone{0, 1};
       for (int64_t group = 0; group < c.groups; group++)
         if (c.owns(team, group))
-          each_block(c, group, [&](Block at) {
-            at.settle(c, 0);
-            pack(c, at, alone);
-            sum(c, at, alone, shift);
+          each_block(c, group, false, [&](const Block &at) {
+            pack(walk, at, alone);
+            sum_block(c, at, alone, shift);
           });
       return;
     }
     const auto every_block = [&](auto take) {
-      for (int64_t group = 0; group < c.groups; group++)
-        each_block(c, group, [&](Block at) {
-          at.settle(c, at.first);
-          take(at);
-        });
+      for (int64_t group = 0; group < c.groups; group++) each_block(c, group, true, take);
     };
     wait_for_team(team);
-    every_block([&](const Block &at) { pack(c, at, team); });
+    every_block([&](const Block &at) { pack(walk, at, team); });
     wait_for_team(team);
-    every_block([&](const Block &at) { sum(c, at, team, shift); });
+    every_block([&](const Block &at) { sum_block(c, at, team, shift); });
     wait_for_team(team);  // before the next part takes this one's memory
   }
 
@@ -80,24 +76,25 @@ class RowSums {
   };
 
   // Some rows of a group, from its `first` of the part on. Packed they are states and wide inputs in strips, and the
-  // joined inputs with a 1.
+  // joined inputs with a 1, in the group's memory from the row `place` on.
   struct Block {
+    Block(const Plan<S> &c, int64_t group, int64_t first, int64_t rows, int64_t place)
+        : group(group),
+          first(first),
+          rows(rows),
+          states(c.rows + (c.members_before(group) * c.steps + place) * row_space(c)),
+          inputs(states + rows * padded(c.H)),
+          joined(inputs + (c.wide() ? rows * padded(c.I) : 0)) {}
     int64_t group, first, rows;
     S *states, *inputs, *joined;
-
-    // Packs them into the group's memory from the row `place` on.
-    void settle(const Plan<S> &c, int64_t place) {
-      states = c.rows + (c.members_before(group) * c.steps + place) * row_space(c);
-      inputs = states + rows * padded(c.H);
-      joined = inputs + (c.wide() ? rows * padded(c.I) : 0);
-    }
   };
 
+  // One block after the other; if they are kept, each in memory of its own.
   template <class F>
-  static void each_block(const Plan<S> &c, int64_t group, F take) {
+  static void each_block(const Plan<S> &c, int64_t group, bool kept, F take) {
     const int64_t rows = (c.end - c.begin) * c.members(group);
     for (int64_t first = 0; first < rows; first += block)
-      take(Block{group, first, rows - first < block ? rows - first : block, nullptr, nullptr, nullptr});
+      take(Block(c, group, first, rows - first < block ? rows - first : block, kept ? first : 0));
   }
 
   static int64_t padded(int64_t width) { return vectors<V>(width) * V::lanes; }
@@ -105,8 +102,8 @@ class RowSums {
     return padded(c.H) + (c.wide() ? padded(c.I) : 0) + c.joined() + 1;
   }
 
-  static void pack(const Plan<S> &c, const Block &at, Team team) {
-    const Walk<S> walk(c, team);
+  static void pack(const Walk<S> &walk, const Block &at, Team team) {
+    const Plan<S> &c = walk.call;
     const int64_t members = c.members(at.group), joined = c.joined();
     for (int64_t k = at.rows * team.id / team.size; k < at.rows * (team.id + 1) / team.size; k++) {
       const int64_t row = at.first + k, t = c.begin + row / members, b = c.member(at.group, row % members);
@@ -120,7 +117,7 @@ class RowSums {
     }
   }
 
-  static void sum(const Plan<S> &c, const Block &at, Team team, int64_t shift) {
+  static void sum_block(const Plan<S> &c, const Block &at, Team team, int64_t shift) {
     const int64_t H = c.H, I = c.I, gates = c.gates * H, slots = c.slots * H;
     const bool more = at.first > 0 || !c.first_part_back();
     const Sums to(c, at.group);

@@ -106,11 +106,8 @@ class Walk {
     return sum;
   }
   S *projection(int64_t row_width) const {
-    int64_t earlier = first_;  // sequences of other threads
-    if (call.lengths && !call.lots) {
-      const int64_t more = call.B % step_;
-      earlier = first_ * (call.B / step_) + (first_ < more ? first_ : more);
-    }
+    const bool dealt = call.lengths && !call.lots;
+    const int64_t earlier = dealt ? dealt_before(call.B, step_, first_) : first_;  // sequences of other threads
     return at(call.projection, earlier * call.steps * row_width);
   }
 
