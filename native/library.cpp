@@ -57,6 +57,9 @@ void work(void *data, Team team) {
   task.kernel.run[task.pass](task.call, team);
 }
 
+// Working memory: to get it from the caller would cost more than the call.
+thread_local unsigned char of_short_calls[32 << 10];
+
 bool known(int op, int pass, int dtype) {
   return op >= 0 && op <= 3 && pass >= 0 && pass <= 1 && dtype >= 0 && dtype <= 1;
 }
@@ -84,6 +87,7 @@ int bptt_run(int op, int pass, int dtype, bptt_call *call) {
   if (!bptt::known(op, pass, dtype)) return 1;
   bptt::Task task{bptt::isa().kernels->of[op][dtype], *call, pass};
   const int64_t needed = task.kernel.work(*call, pass);
+  if (!call->work) call->work = bptt::of_short_calls, call->work_bytes = sizeof bptt::of_short_calls;
   if (needed > call->work_bytes) {
     call->work_bytes = needed;
     return 2;

@@ -24,7 +24,7 @@ struct bptt_call {
   int64_t threads;
   int64_t part;     // the most steps whose working numbers exist at once; 0 for what suits the caches
   int64_t h_keep_stride, c_keep_stride;  // from one sequence to the next: 0 or 1
-  void *work;                            // so many bytes, wherever they begin
+  void *work;                            // so many bytes, wherever they begin; NULL: the library's own, of short calls
   int64_t work_bytes;
 
   const void *x;                          // (T, B, I)

@@ -47,7 +47,7 @@ S *pointer(std::vector<S> &v) {
 template <class S>
 bool run(const Problem &p, int pass, bptt_call &call) {
   constexpr int dtype = sizeof(S) == 4 ? BPTT_F32 : BPTT_F64;
-  call.work_bytes = 0;
+  call.work = &call, call.work_bytes = 0;
   if (bptt_run(p.op, pass, dtype, &call) != 2) return false;
   std::vector<S> work((call.work_bytes + sizeof(S) - 1) / sizeof(S), S(unwritten));
   call.work = pointer(work), call.work_bytes = static_cast<int64_t>(work.size() * sizeof(S));

@@ -90,11 +90,13 @@ def _inputs(call: Call) -> Inputs:
 
 
 def _dense(tensor: Tensor | None, dtype: torch.dtype) -> Tensor | None:
-    return None if tensor is None else tensor.to(dtype).contiguous()
+    if tensor is None:
+        return None
+    return (tensor if tensor.dtype == dtype else tensor.to(dtype)).contiguous()
 
 
 def _wants_gradient(inputs: Inputs) -> bool:
-    return torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in inputs)
+    return torch.is_grad_enabled() and any(t.requires_grad for t in inputs if t is not None)
 
 
 @torch.compiler.assume_constant_result

@@ -18,7 +18,6 @@ OPS = ("lstm", "gru", "rnn_tanh", "rnn_relu")
 DTYPES = (torch.float32, torch.float64)
 FORWARD, BACKWARD = 0, 1
 _TOO_LITTLE = 2  # status of `bptt_run`
-_ENOUGH_FOR_SHORT_CALLS = 32 << 10  # bytes of working memory
 
 _NUMBERS = ("T", "B", "I", "H", "reverse", "threads", "part", "h_keep_stride", "c_keep_stride")
 _TENSORS = (*Inputs._fields, *Outputs._fields)
@@ -38,13 +37,11 @@ class Call(ctypes.Structure):
     def run(self, op: str, direction: int, dtype: torch.dtype) -> None:
         """Call the kernel."""
         which = OPS.index(op), direction, DTYPES.index(dtype)
-        this = ctypes.byref(self)
-        self.work_bytes = _ENOUGH_FOR_SHORT_CALLS
-        status = _TOO_LITTLE
-        while status == _TOO_LITTLE:  # again if another thread changes the instruction set in between
+        run, this = library().bptt_run, ctypes.byref(self)
+        while (status := run(*which, this)) == _TOO_LITTLE:
+            # More than once if another thread changes the instruction set in between.
             work = pool.lease((self.work_bytes,), torch.uint8)
             self.work = work.data_ptr()
-            status = library().bptt_run(*which, this)
         if status != 0:
             raise RuntimeError(f"the native library has no {op} in {dtype}, status {status}")
 
