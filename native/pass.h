@@ -177,7 +177,8 @@ void step_back(const Plan<typename V::Scalar> &c, Team team) {
   ThroughMatrix<V> through_gates(c.backward_panels, K::gates * H, H, walk.most());
   for (int64_t s = 0; s < walk.steps(); s++) {
     const int64_t count = walk.enter(walk.time(s, true), [&](int64_t place) {
-      std::memset(walk.gates(place % c.B), 0, sizeof(S) * K::slots * H);
+      // For the sums over all rows, before which the threads wait: else a late zero would meet the next part's numbers.
+      if (c.rows) std::memset(walk.gates(place % c.B), 0, sizeof(S) * K::slots * H);
       walk.clear(c.grad_h_tap, place, H);
       walk.clear(c.grad_c_tap, place, H);
     });

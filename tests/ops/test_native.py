@@ -25,8 +25,10 @@ ISAS = native.instruction_sets() if "native" in BACKENDS else []
 def using(isa):
     before = native.instruction_set()
     native.use_instruction_set(isa)
-    yield
-    native.use_instruction_set(before)
+    try:
+        yield
+    finally:
+        native.use_instruction_set(before)
 
 
 each_isa = pytest.mark.parametrize("isa", ISAS)
@@ -181,6 +183,27 @@ def test_the_number_of_threads_changes_no_bit(op, sizes, varied):
     for outputs, grads in answers[1:]:
         assert_same(outputs, answers[0][0], tolerance=0)
         assert_same(grads, answers[0][1], tolerance=0)
+
+
+@pytest.mark.parametrize("op", ["lstm", "gru", "rnn"])
+def test_threads_that_share_the_rows_of_frozen_weights(op):
+    """Nothing is summed over the rows, so nothing makes the threads wait between the parts of the steps."""
+    T = 9000 if op == "rnn" else 3000
+    a = constants(op, T=T, B=7, I=3, H=64, dtype=torch.float32)
+    a["w_hh"] /= 8
+    x = a["x"].requires_grad_()
+    lengths = torch.tensor([T, *torch.linspace(T / 2, T, 6)]).long()
+
+    def answer(threads):
+        torch.set_num_threads(threads)
+        try:
+            return gradients(run(op, a, lengths=lengths, backend="native"), {"x": x})
+        finally:
+            torch.set_num_threads(1)
+
+    alone = answer(1)
+    for threads in [2, 4] * 8:
+        assert_same(answer(threads), alone, tolerance=0)
 
 
 @pytest.mark.parametrize("op", ["lstm", "gru"])
