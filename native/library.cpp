@@ -57,8 +57,9 @@ void work(void *data, Team team) {
   task.kernel.run[task.pass](task.call, team);
 }
 
-// Working memory: to get it from the caller would cost more than the call.
-thread_local unsigned char of_short_calls[32 << 10];
+// Working memory that is enough for a few steps of a few units: asking the caller for so little would cost more than
+// such a call does. Each calling thread has its own, and its team works in it.
+thread_local unsigned char own_work[32 << 10];
 
 bool known(int op, int pass, int dtype) {
   return op >= 0 && op <= 3 && pass >= 0 && pass <= 1 && dtype >= 0 && dtype <= 1;
@@ -85,14 +86,15 @@ extern "C" {
 
 int bptt_run(int op, int pass, int dtype, bptt_call *call) {
   if (!bptt::known(op, pass, dtype)) return 1;
-  bptt::Task task{bptt::isa().kernels->of[op][dtype], *call, pass};
-  const int64_t needed = task.kernel.work(*call, pass);
-  if (!call->work) call->work = bptt::of_short_calls, call->work_bytes = sizeof bptt::of_short_calls;
-  if (needed > call->work_bytes) {
+  bptt_call lent = *call;
+  if (!lent.work) lent.work = bptt::own_work, lent.work_bytes = sizeof bptt::own_work;
+  bptt::Task task{bptt::isa().kernels->of[op][dtype], lent, pass};
+  const int64_t needed = task.kernel.work(lent, pass);
+  if (needed > lent.work_bytes) {
     call->work_bytes = needed;
     return 2;
   }
-  bptt::parallel(task.kernel.team(*call), bptt::work, &task);
+  bptt::parallel(task.kernel.team(lent), bptt::work, &task);
   return 0;
 }
 

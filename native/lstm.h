@@ -12,7 +12,7 @@ struct Lstm : Gated<V, 4> {
   static constexpr int64_t L = V::lanes;
 
   static constexpr int slots = 4, first_slot_of_state = 0;
-  static constexpr bool carries = false;  // h reaches the next step beside the gates too
+  static constexpr bool carries = false;  // h reaches the next step through the gates only
 
   static void forward(const Plan<S> &c, Team team) {
     Walk<S> walk(c, team);

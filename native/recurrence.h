@@ -24,7 +24,7 @@ struct bptt_call {
   int64_t threads;
   int64_t part;     // the most steps whose working numbers exist at once; 0 for what suits the caches
   int64_t h_keep_stride, c_keep_stride;  // from one sequence to the next: 0 or 1
-  void *work;                            // so many bytes, wherever they begin; NULL: the library's own, of short calls
+  void *work;                            // so many bytes, wherever they begin; NULL: the little that the library has
   int64_t work_bytes;
 
   const void *x;                          // (T, B, I)
@@ -60,7 +60,8 @@ BPTT_API int bptt_run(int op, int pass, int dtype, struct bptt_call *call);
 BPTT_API const char *bptt_isa(void);
 BPTT_API const char *bptt_isas(void);
 
-// Use an instruction set by name; 0 if done, 1 if this CPU or this build has no such one.
+// Use an instruction set by name; 0 if done, 1 if this CPU or this build has no such one. What a forward pass has saved
+// can be read with its own instruction set only.
 BPTT_API int bptt_use_isa(const char *name);
 
 // Whether the library was built to use more than one thread.

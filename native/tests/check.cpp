@@ -78,9 +78,12 @@ void check_isa(const std::string &isa, const Problem &p, const Answer &wanted, H
   other.threads = 1 + how.threads % 3;
   other.off = 1;
   compare(name + ", other threads, moved", kernel<S>(p, other), got, 0);
+  other.frozen = true;
+  other.lend = false;
+  compare(name + ", frozen, not lent to", kernel<S>(p, other), got, 0);
   other.train = false;
   compare(name + ", without saving", kernel<S>(p, other), got, 0);
-  runs += 3;
+  runs += 4;
 }
 
 void check(const Problem &p, Random &random) {

@@ -13,6 +13,8 @@ struct How {
   bool train = true;  // save, and go back
   bool again = false;  // lose what was saved, and have it computed again
   int64_t off = 0;     // numbers from a line of the cache to where what is saved begins
+  bool frozen = false;  // no gradients of the weights
+  bool lend = true;     // working memory of its exact size; else the library's own, where that is enough
 };
 
 // Unwritten numbers, `off` beyond a line of the cache; exactly so many, for sanitizers to see what goes beyond.
@@ -43,12 +45,13 @@ S *pointer(std::vector<S> &v) {
   return v.empty() ? nullptr : v.data();
 }
 
-// Runs a pass in working memory of its exact size, NaN before it.
+// Runs a pass; working memory that is lent is NaN before it.
 template <class S>
-bool run(const Problem &p, int pass, bptt_call &call) {
+bool run(const Problem &p, int pass, bool lend, bptt_call &call) {
   constexpr int dtype = sizeof(S) == 4 ? BPTT_F32 : BPTT_F64;
-  call.work = &call, call.work_bytes = 0;
-  if (bptt_run(p.op, pass, dtype, &call) != 2) return false;
+  call.work = lend ? &call : nullptr, call.work_bytes = 0;
+  const int status = bptt_run(p.op, pass, dtype, &call);
+  if (status != 2) return status == 0 && !lend;
   std::vector<S> work((call.work_bytes + sizeof(S) - 1) / sizeof(S), S(unwritten));
   call.work = pointer(work), call.work_bytes = static_cast<int64_t>(work.size() * sizeof(S));
   return bptt_run(p.op, pass, dtype, &call) == 0;
@@ -78,14 +81,15 @@ Answer kernel(const Problem &p, const How &how) {
   call.h_tap = pointer(h_tap), call.c_tap = pointer(c_tap);
   call.y = pointer(y), call.cells = pointer(cells), call.saved = saves ? saved.begin : nullptr;
   call.h_n = pointer(h_n), call.c_n = pointer(c_n);
-  if (!run<S>(p, BPTT_FORWARD, call)) return {};
+  if (!run<S>(p, BPTT_FORWARD, how.lend, call)) return {};
   const auto back = [](const std::vector<S> &v) { return Numbers(v.begin(), v.end()); };
   Answer answer;
   answer.y = back(y), answer.cells = back(cells), answer.h_n = back(h_n), answer.c_n = back(c_n);
   if (!how.train) return answer;
 
-  auto grad_x = empty(true, T * B * I), grad_w_ih = empty(true, GH * I), grad_w_hh = empty(true, GH * H);
-  auto grad_b_ih = empty(!b_ih.empty(), GH), grad_b_hh = empty(!b_hh.empty(), GH);
+  const bool weights = !how.frozen, biases = weights && !b_ih.empty();
+  auto grad_x = empty(true, T * B * I), grad_w_ih = empty(weights, GH * I), grad_w_hh = empty(weights, GH * H);
+  auto grad_b_ih = empty(biases, GH), grad_b_hh = empty(biases, GH);
   auto grad_h_tap = empty(!p.h_tap.empty(), T * B * H), grad_c_tap = empty(!p.c_tap.empty(), T * B * H);
   call.h_keep = pointer(h_keep), call.h_keep_stride = p.stride(p.h_keep);
   call.c_keep = pointer(c_keep), call.c_keep_stride = p.stride(p.c_keep);
@@ -94,7 +98,7 @@ Answer kernel(const Problem &p, const How &how) {
   call.grad_w_ih = pointer(grad_w_ih), call.grad_w_hh = pointer(grad_w_hh);
   call.grad_b_ih = pointer(grad_b_ih), call.grad_b_hh = pointer(grad_b_hh);
   call.grad_h_tap = pointer(grad_h_tap), call.grad_c_tap = pointer(grad_c_tap);
-  if (!run<S>(p, BPTT_BACKWARD, call)) return {};
+  if (!run<S>(p, BPTT_BACKWARD, how.lend, call)) return {};
   answer.grad_x = back(grad_x), answer.grad_w_ih = back(grad_w_ih), answer.grad_w_hh = back(grad_w_hh);
   answer.grad_b_ih = back(grad_b_ih), answer.grad_b_hh = back(grad_b_hh);
   answer.grad_h_0 = back(grad_h), answer.grad_c_0 = back(grad_c);
