@@ -1,6 +1,7 @@
 """`bptt bench` as it is typed."""
 
 import json
+import re
 
 import pytest
 from helpers.commands import refused
@@ -102,13 +103,28 @@ def test_a_mismatch_ends_with_an_error(idle_machine, capsys, monkeypatch):
     assert "error: y must be that of torch" in capsys.readouterr().err
 
 
-def test_ctrl_c_tells_how_to_go_on(idle_machine, capsys, monkeypatch, tmp_path):
-    def interrupt(*_):
-        raise KeyboardInterrupt
+@pytest.mark.parametrize("rows_before", [0, 1])
+def test_ctrl_c_tells_how_to_go_on(idle_machine, capsys, monkeypatch, tmp_path, rows_before):
+    def check(*given):
+        if len(checked) == 2 * rows_before:  # against the reference, and against torch
+            raise KeyboardInterrupt
+        checked.append(given)
+        return check_all(*given)
 
-    monkeypatch.setattr("bptt.bench._run.check", interrupt)
-    assert main(["bench", *TINY, "--out", str(tmp_path / "x.json")]) == 130
-    assert "the same command goes on" in capsys.readouterr().err
+    checked, check_all = [], bench._run.check
+    monkeypatch.setattr("bptt.bench._run.check", check)
+    out = tmp_path / "x.json"
+    assert main(["bench", *TINY, "--cells", "rnn", "gru", "--out", str(out)]) == 130
+    said = capsys.readouterr().err
+    assert "stopped" in said
+    assert ("the same command goes on" in said) == out.exists() == (rows_before == 1)
+
+
+def test_no_number_is_cut_in_a_pipe(idle_machine, capsys):
+    assert main(["bench", *TINY, "--cells", "rnn", "gru", "lstm", "--p", "0", "0.25", "0.5"]) == 0
+    lines = re.findall("^(?:rnn|gru|lstm) .*", capsys.readouterr().out, re.MULTILINE)
+    assert len(lines) == 3
+    assert all(len(re.findall(r"\d+\.\d\d \[\d+\.\d\d, \d+\.\d\d\]", line)) == 3 for line in lines)
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from ..bench import Progress
 
 
+_WIDE = 1000  # columns: nothing is folded in what goes through a pipe
+
+
 @dataclass(frozen=True)
 class Arguments:
     """Time our recurrences beside torch.nn and others, after checking that both sides compute the same.
@@ -95,7 +98,8 @@ def main(argv: Sequence[str]) -> int:
     except bench.RecordError as error:
         raise CommandError(str(error)) from None
     except KeyboardInterrupt:
-        kept = f"; what is done stands in {given.out}, and the same command goes on" if given.out else ""
+        there = given.out is not None and given.out.exists()
+        kept = f"; what is done stands in {given.out}, and the same command goes on" if there else ""
         print(f"stopped{kept}", file=sys.stderr)
         return 130
     _show(document)
@@ -174,9 +178,9 @@ def _show(document: dict[str, Any]) -> None:
     columns, lines = bench.table(document["rows"])
     shown = Table(box=None, pad_edge=False)
     for number, name in enumerate(columns):
-        shown.add_column(name, no_wrap=number < 3)
+        shown.add_column(name, no_wrap=number < 3, overflow="fold")
     for line in lines:
         shown.add_row(*line)
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else _WIDE)
     console.print(shown)
     console.print(bench.footer(document), soft_wrap=True, highlight=False, markup=False)

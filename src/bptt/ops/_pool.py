@@ -3,6 +3,7 @@
 import math
 import os
 import threading
+import warnings
 import weakref
 from collections.abc import Sequence
 
@@ -11,6 +12,7 @@ from torch import Tensor
 
 _SMALL = 1 << 20  # bytes under which malloc itself reuses memory
 _NUMPY = {torch.uint8: "u1", torch.float32: "f4", torch.float64: "f8"}
+_CAPACITY = 1 << 30
 _SPARE = 4  # times what is asked for: the largest buffer that is lent for it
 
 
@@ -33,7 +35,11 @@ class Pool:
     @property
     def idle_bytes(self) -> int:
         """Bytes kept that nobody uses."""
-        return sum(block.numel() for block in tuple(self._free.values()))
+        return sum(block.numel() for block in self._idle())
+
+    def _idle(self) -> list[Tensor]:
+        # Not a tuple: to make one may call the collector, which gives buffers back while they are counted.
+        return list(self._free.values())
 
     def lease(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
         """An uninitialised tensor; its memory comes back when nothing refers to it any more."""
@@ -58,9 +64,7 @@ class Pool:
 
     def _take(self, size: int) -> Tensor | None:
         with self._lock:
-            fitting = [
-                block for block in tuple(self._free.values()) if size <= block.numel() <= _SPARE * size
-            ]
+            fitting = [block for block in self._idle() if size <= block.numel() <= _SPARE * size]
             if not fitting:
                 return None
             best = min(fitting, key=Tensor.numel)
@@ -76,10 +80,15 @@ class Pool:
 
 
 def _capacity() -> int:
-    given = os.environ.get("BPTT_POOL_BYTES", str(1 << 30))
-    if not (given.isascii() and given.isdecimal()):
-        raise ValueError(f"BPTT_POOL_BYTES must be a whole number of bytes, 0 or more, got {given!r}")
-    return int(given)
+    given = os.environ.get("BPTT_POOL_BYTES") or str(_CAPACITY)
+    if given.isascii() and given.isdecimal():
+        return int(given)
+    warnings.warn(
+        f"BPTT_POOL_BYTES must be a whole number of bytes, 0 or more, got {given!r}. It stays at {_CAPACITY}",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+    return _CAPACITY
 
 
 pool = Pool(_capacity())
