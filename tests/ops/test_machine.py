@@ -29,8 +29,9 @@ def test_a_peak_is_not_reached_by_products_of_torch():
 
 
 @needs_kernels
-def test_an_activation_takes_less_than_a_hundred_operations():
-    assert 1 / ops.fma_peak(1) < ops.activation_seconds() < 1e-8
+def test_an_activation_takes_less_than_five_hundred_operations():
+    operation = 1 / ops.fma_peak(1)
+    assert operation < ops.activation_seconds() < 500 * operation
 
 
 @pytest.mark.skipif(ops.instruction_set() is not None, reason="the native kernels are there")

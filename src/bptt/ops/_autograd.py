@@ -79,16 +79,24 @@ def _gradient(grads: Sequence[Tensor | None]) -> Callable[..., tuple[Tensor, ...
 def _by_reference(spec: Spec, wanted: tuple[str, ...], *tensors: Tensor | None) -> tuple[Tensor, ...]:
     """What `Gradient` computes, operator by operator."""
     grads, inputs, _ = _split(tensors)
+    again = torch.is_grad_enabled()  # somebody may differentiate these gradients
     with torch.enable_grad():
-        leaves = {name: getattr(inputs, name).detach().requires_grad_() for name in wanted}
-        out = reference(spec, inputs._replace(**leaves))
+        at = {name: _alone(getattr(inputs, name), again) for name in wanted}
+        out = reference(spec, inputs._replace(**at))
         pairs = [
             (value, grad)
             for value, grad in zip(out, grads, strict=True)
             if value is not None and grad is not None
         ]
     values, cotangents = zip(*pairs, strict=True)
-    return torch.autograd.grad(values, list(leaves.values()), cotangents, materialize_grads=True)
+    return torch.autograd.grad(
+        values, list(at.values()), cotangents, create_graph=again, materialize_grads=True
+    )
+
+
+def _alone(tensor: Tensor, attached: bool) -> Tensor:
+    """The tensor as one that nothing else has been computed from, attached to its own graph or not."""
+    return tensor.view_as(tensor) if attached else tensor.detach().requires_grad_()
 
 
 class Gradient(_Function):

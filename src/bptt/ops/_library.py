@@ -8,8 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ._check import prepare
 from ._problem import DIFFERENTIABLE, Inputs, Outputs, Spec, sizes
 from ._raw import backward, forward, kept_shapes
+from ._shared_library import DTYPES, OPS
 
 
 def recurrence(spec: Spec, inputs: Inputs, *, keep: bool, cells: bool) -> Outputs:
@@ -40,7 +42,9 @@ def _forward(
     inputs = Inputs._make(
         map(_dense, (x, h_0, c_0, w_ih, w_hh, b_ih, b_hh, h_tap, c_tap, lengths, h_keep, c_keep))
     )
-    out = forward(Spec(op, reverse, low), inputs, keep=keep, cells=cells)
+    spec = Spec(op, reverse, low)
+    _check_inputs(spec, inputs)
+    out = forward(spec, inputs, keep=keep, cells=cells)
     y, h_n, c_n, every_cell, saved = (x.new_empty(0) if tensor is None else tensor for tensor in out)
     return y, h_n, c_n, every_cell, saved
 
@@ -66,11 +70,19 @@ def _backward(
     inputs: list[Tensor | None],
     outputs: list[Tensor],
 ) -> list[Tensor]:
+    spec, a = Spec(op, reverse, low), Inputs._make(map(_dense, inputs))
+    _check_inputs(spec, a)
     named = dict(zip(Outputs._fields, map(_dense, grads), strict=False))
     y, cells, saved = (_dense(tensor) if tensor.numel() else None for tensor in outputs)
     out = Outputs(y, None, None, cells, saved)
+    shapes = kept_shapes(spec, sizes(spec, a), a, keep=True, cells=True)._asdict()
+    for name in ("y", "cells", "saved"):
+        _check_result(name, getattr(out, name), shapes[name], a.x)
+    for name, grad in named.items():
+        if grad is not None:
+            _check_result(f"the gradient of {name}", grad, shapes[name], a.x)
     names = wanted.split()
-    found = backward(Spec(op, reverse, low), Inputs._make(map(_dense, inputs)), out, named, frozenset(names))
+    found = backward(spec, a, out, named, frozenset(names))
     return [found[name] for name in names]
 
 
@@ -100,6 +112,30 @@ def _autograd(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
 
 
 _forward.register_autograd(_autograd, setup_context=_setup_context)
+
+
+def _check_inputs(spec: Spec, a: Inputs) -> None:
+    """Refuse what the ops would refuse, or convert: the operators can be called without them."""
+    if spec.op not in OPS:
+        raise ValueError(f"op must be one of {', '.join(OPS)}, got {spec.op!r}")
+    given = a._asdict()
+    if a.x.dtype not in DTYPES:
+        raise TypeError(f"x must be float32 or float64, got {a.x.dtype}")
+    for name, tensor in given.items():
+        dtype = torch.int64 if name == "lengths" else a.x.dtype
+        if tensor is not None and tensor.dtype != dtype:
+            raise TypeError(f"{name} must be {dtype}, got {tensor.dtype}")
+    more = {"w_hr": None, "nonlinearity": "tanh", "memory": "fast", "reverse": False, "return_cells": False}
+    if spec.op == "lstm":
+        more["hx"] = given.pop("h_0"), given.pop("c_0")
+    prepare(spec.op.partition("_")[0], given | more)
+
+
+def _check_result(name: str, tensor: Tensor | None, shape: tuple[int, ...] | None, x: Tensor) -> None:
+    got = None if tensor is None else (tuple(tensor.shape), tensor.dtype, tensor.device)
+    wanted = None if shape is None else (shape, x.dtype, x.device)
+    if got != wanted:
+        raise ValueError(f"{name} must be {wanted}, got {got}")
 
 
 def _dense(tensor: Tensor | None) -> Tensor | None:
