@@ -111,5 +111,34 @@ class Detach:
         return Keeps(keep(self.h), keep(self.c))
 
 
+class Coins(NamedTuple):
+    """A `Detach` for compiled graphs: its probabilities are data there, which may change without recompiling.
+
+    The compiler makes constants of all that it reads of a `Detach` itself.
+    """
+
+    draw: Draw
+    shared: bool
+    p: Tensor  # (2,): of h and c
+
+    @classmethod
+    def of(cls, detach: Detach) -> "Coins":
+        return cls(
+            detach.draw, detach.shared, torch.tensor([detach.h, detach.c], dtype=torch.float64, device="cpu")
+        )
+
+    def sample(self, shape: tuple[int, int], like: Tensor, dtype: torch.dtype) -> Keeps:
+        """What `Detach.sample` gives, but that coins are tossed where p is 0, too."""
+        size = shape if self.draw == "sequence" else shape[:1]
+
+        def keep(p: Tensor) -> Tensor:
+            if self.draw == "mean":
+                return torch.ones(size, dtype=dtype, device=like.device) * (1 - p)
+            return (torch.rand(size, dtype=torch.float32, device=like.device) >= p).to(dtype)
+
+        h, c = self.p.unbind(0)
+        return Keeps(keep(h), keep(c))
+
+
 def _is_size(n: object) -> bool:
     return isinstance(n, int) and not isinstance(n, bool) and n >= 0

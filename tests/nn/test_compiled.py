@@ -79,13 +79,31 @@ def test_keeps_are_data():
     assert counter.frame_count == 1
 
 
-def test_annealing_p_recompiles_once():
-    layer, counter = bptt.nn.LSTM(3, 4, detach=bptt.Detach(h=0.25)), CompileCounter()
+@pytest.mark.parametrize("draw", ["step", "sequence", "mean"])
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
+def test_annealing_p_recompiles_nothing(kind, draw):
+    layer, counter = getattr(bptt.nn, kind)(3, 4, detach=bptt.Detach(h=0.25, draw=draw)), CompileCounter()
     compiled = torch.compile(layer, backend=counter, fullgraph=True)
-    for p in (0.25, 0.2, 0.15, 0.1):
-        layer.detach = bptt.Detach(h=p)
-        compiled(torch.randn(9, 2, 3))
-    assert counter.frame_count <= 2
+    x = torch.randn(9, 2, 3, requires_grad=True)
+    for p in (0.25, 0.2, 0.15, 0.0, 1.0):
+        layer.detach = bptt.Detach(h=p, draw=draw)
+        (ours,) = torch.autograd.grad(compiled(x)[0].square().sum(), x)
+        if draw == "mean" or p in (0, 1):  # no coin decides
+            (expected,) = torch.autograd.grad(layer(x)[0].square().sum(), x)
+            torch.testing.assert_close(ours, expected)
+    assert counter.frame_count == 1
+
+
+def test_compiled_coins_fall_as_often_as_p_says():
+    layer = bptt.nn.LSTM(1, 2, detach=bptt.Detach(h=0.5, c=0.25, draw="sequence"))
+    compiled = torch.compile(layer, backend="eager", fullgraph=True)
+    h_0, c_0 = (torch.ones(1, 20_000, 2, requires_grad=True) for _ in range(2))
+    for h, c in ((0.5, 0.25), (0.1, 0.9), (0.0, 1.0)):
+        layer.detach = bptt.Detach(h=h, c=c, draw="sequence")
+        y, _ = compiled(torch.randn(1, 20_000, 1), (h_0, c_0))
+        for grad, p in zip(torch.autograd.grad(y.sum(), (h_0, c_0)), (h, c), strict=True):
+            blocked = (grad[0] == 0).all(-1).double().mean().item()
+            assert abs(blocked - p) < 0.02
 
 
 def test_compiled_transforms_give_the_right_values():

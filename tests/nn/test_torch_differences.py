@@ -161,12 +161,15 @@ def test_a_compiled_graph_checks_the_values_of_no_keeps():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_exports_are_dynamic_in_time_and_batch(kind):
-    layer, x = getattr(bptt.nn, kind)(2, 3), torch.randn(4, 3, 2)
+@pytest.mark.parametrize("detach", [None, bptt.Detach(h=1.0)], ids=str)
+def test_exports_are_dynamic_in_time_and_batch(kind, detach):
+    layer, x = getattr(bptt.nn, kind)(2, 3, detach=detach), torch.randn(4, 3, 2)
     T, B = torch.export.Dim("T", min=2, max=64), torch.export.Dim("B", min=2, max=64)
     exported = torch.export.export(layer, (x,), dynamic_shapes=({0: T, 1: B},))
-    other = torch.randn(9, 7, 2)
-    torch.testing.assert_close(exported.module()(other)[0], layer(other)[0])
+    other = torch.randn(9, 7, 2, requires_grad=True)
+    ours, theirs = exported.module()(other)[0], layer(other)[0]
+    torch.testing.assert_close(ours, theirs)
+    torch.testing.assert_close(*(torch.autograd.grad(y[-1].sum(), other)[0] for y in (ours, theirs)))
 
 
 def test_with_a_projection_exported_graphs_have_every_step():

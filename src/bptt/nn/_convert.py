@@ -74,7 +74,7 @@ def restore(model: Model) -> Model:
             own. The model is then as it was.
     """
     for layer in _exact_layers(model, _THEIRS, "restore"):
-        for ours in ("_detach", "_steering"):
+        for ours in ("_detach", "_coins", "_steering"):
             vars(layer).pop(ours, None)
         layer.__class__ = _THEIRS[type(layer)]
         layer._init_flat_weights()  # the list that torch's forward hands to its kernels

@@ -1,6 +1,6 @@
 """What LSTM, GRU and RNN share: everything around the recurrence itself."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import PackedSequence
 
-from ..detach import Detach, Keeps
+from ..detach import Coins, Detach, Keeps
 from ._agreement import check_agreement
 from ._packing import Layout
 from ._paths import Key, PathMap, Taps, check_entries, check_keeps, check_taps
@@ -66,6 +66,7 @@ class Recurrent(nn.RNNBase):
     _tap_paths: ClassVar[tuple[str, ...]] = ("h",)
     _dims_suffix: ClassVar[str] = ""  # torch.nn.RNN words one error differently
     _detach: Detach | None = None
+    _coins: Coins | None = None  # the same for compiled graphs
     _steering: Steering = Steering()
 
     @property
@@ -77,6 +78,7 @@ class Recurrent(nn.RNNBase):
     def detach(self, detach: Detach | None) -> None:
         self._check_detach(detach)
         self._detach = detach
+        self._coins = None if detach is None else Coins.of(detach)
 
     @classmethod
     def _check_detach(cls, detach: Detach | None) -> None:
@@ -100,12 +102,17 @@ class Recurrent(nn.RNNBase):
     ) -> dict[Key, Keeps]:
         """The keeps that `detach` asks for, of `(T, B) = shape`, on the device of `like`."""
         dtype = torch.promote_types(like.dtype, torch.float32)
+        return self._deal(
+            detach.shared,
+            lambda: detach.sample(shape, generator=generator, device=like.device, dtype=dtype),
+        )
 
+    def _deal(self, shared: bool, toss: Callable[[], Keeps]) -> dict[Key, Keeps]:
         def one() -> Keeps:
-            keeps = detach.sample(shape, generator=generator, device=like.device, dtype=dtype)
+            keeps = toss()
             return keeps if "c" in self._keep_paths else Keeps(keeps.h)
 
-        return dict.fromkeys(self._keys, one()) if detach.shared else {key: one() for key in self._keys}
+        return dict.fromkeys(self._keys, one()) if shared else {key: one() for key in self._keys}
 
     def extra_repr(self) -> str:
         return super().extra_repr() + ("" if self._detach is None else f", detach={self._detach}")
@@ -259,7 +266,14 @@ class Recurrent(nn.RNNBase):
         if given is not None:
             pairs = check_entries("keeps", given, layer=self._kind, keys=self._keys, paths=self._keep_paths)
             check_keeps(pairs, T, B)
-        elif self.training and self._detach is not None and self._detach.active:
+        elif not self.training:
+            return {}
+        elif torch.compiler.is_compiling():
+            coins, dtype = self._coins, torch.promote_types(x.dtype, torch.float32)
+            if coins is None:
+                return {}
+            pairs = self._deal(coins.shared, lambda: coins.sample((T, B), x, dtype))
+        elif self._detach is not None and self._detach.active:
             detach = self._detach
             drawn = self._draw(detach, (T, B), generator=None, like=x)
             # A path that is never blocked needs no keep.
