@@ -31,6 +31,7 @@ def test_opcheck(op, everything):
         ({"x": torch.zeros(7, 3, 2).half()}, "x must be float32 or float64, got torch.float16"),
         ({"h_0": torch.zeros(1, 4)}, r"h_0 must have shape \(B, H\) = \(3, 4\), got \(1, 4\)"),
         ({"h_keep": torch.ones(7, dtype=torch.float64)}, "h_keep must be torch.float32, got torch.float64"),
+        ({"h_keep": torch.ones(6)}, r"h_keep must have shape \(T,\) or \(T, B\), got \(6,\)"),
         ({"lengths": torch.ones(3, dtype=torch.int32)}, "lengths must be torch.int64, got torch.int32"),
     ],
 )

@@ -125,10 +125,17 @@ def _check_inputs(spec: Spec, a: Inputs) -> None:
         dtype = torch.int64 if name == "lengths" else a.x.dtype
         if tensor is not None and tensor.dtype != dtype:
             raise TypeError(f"{name} must be {dtype}, got {tensor.dtype}")
-    more = {"w_hr": None, "nonlinearity": "tanh", "memory": "fast", "reverse": False, "return_cells": False}
+    # In compiled graphs, the values of keeps are not looked at.
+    more: dict[str, Any] = dict.fromkeys(("w_hr", "h_keep", "c_keep"))
+    more |= {"nonlinearity": "tanh", "memory": "fast", "reverse": False, "return_cells": False}
     if spec.op == "lstm":
         more["hx"] = given.pop("h_0"), given.pop("c_0")
     prepare(spec.op.partition("_")[0], given | more)
+    T, B = a.x.shape[:2]
+    for name in ("h_keep", "c_keep"):
+        keep = given[name]
+        if keep is not None and keep.shape not in ((T,), (T, B)):
+            raise ValueError(f"{name} must have shape (T,) or (T, B), got {tuple(keep.shape)}")
 
 
 def _check_result(name: str, tensor: Tensor | None, shape: tuple[int, ...] | None, x: Tensor) -> None:
