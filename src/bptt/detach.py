@@ -96,17 +96,11 @@ class Detach:
             raise ValueError(f"Detach: shape must be (T, B), two non-negative ints, got {shape}")
         if not dtype.is_floating_point:
             raise TypeError(f"Detach: dtype must be a floating dtype, got {dtype}")
-        size = shape if self.draw == "sequence" else shape[:1]
         tossed_on = generator.device if generator is not None else device
         wanted_on = device if device is not None else tossed_on
-        # The compiler refuses a generator of None beside sizes that it does not know.
-        source: dict[str, Any] = {} if generator is None else {"generator": generator}
 
         def keep(p: float) -> Tensor:
-            if p == 0 or self.draw == "mean":
-                return torch.full(size, 1 - p, dtype=dtype, device=wanted_on)
-            open_path = torch.rand(size, **source, dtype=torch.float32, device=tossed_on) >= p
-            return open_path.to(device=wanted_on, dtype=dtype)
+            return _keep(p, self.draw, shape, dtype, tossed_on, wanted_on, generator)
 
         return Keeps(keep(self.h), keep(self.c))
 
@@ -127,17 +121,28 @@ class Coins(NamedTuple):
             detach.draw, detach.shared, torch.tensor([detach.h, detach.c], dtype=torch.float64, device="cpu")
         )
 
-    def sample(self, shape: tuple[int, int], like: Tensor, dtype: torch.dtype) -> Keeps:
+    def sample(self, shape: tuple[int, int], *, device: torch.device, dtype: torch.dtype) -> Keeps:
         """What `Detach.sample` gives, but that coins are tossed where p is 0, too."""
-        size = shape if self.draw == "sequence" else shape[:1]
+        h, c = (_keep(p, self.draw, shape, dtype, device, device) for p in self.p.unbind(0))
+        return Keeps(h, c)
 
-        def keep(p: Tensor) -> Tensor:
-            if self.draw == "mean":
-                return torch.ones(size, dtype=dtype, device=like.device) * (1 - p)
-            return (torch.rand(size, dtype=torch.float32, device=like.device) >= p).to(dtype)
 
-        h, c = self.p.unbind(0)
-        return Keeps(keep(h), keep(c))
+def _keep(
+    p: float | Tensor,
+    draw: Draw,
+    shape: tuple[int, int],
+    dtype: torch.dtype,
+    tossed_on: torch.device | str | None,
+    wanted_on: torch.device | str | None,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    size = shape if draw == "sequence" else shape[:1]
+    if draw == "mean" or (isinstance(p, float) and p == 0):
+        return torch.ones(size, dtype=dtype, device=wanted_on) * (1 - p)
+    # The compiler refuses a generator of None beside sizes that it does not know.
+    source: dict[str, Any] = {} if generator is None else {"generator": generator}
+    open_path = torch.rand(size, **source, dtype=torch.float32, device=tossed_on) >= p
+    return open_path.to(device=wanted_on, dtype=dtype)
 
 
 def _is_size(n: object) -> bool:

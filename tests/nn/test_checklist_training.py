@@ -7,6 +7,7 @@ import os
 
 import pytest
 import torch
+from helpers.forks import in_a_fork
 from helpers.twins import (
     KINDS,
     assert_same,
@@ -170,20 +171,16 @@ def test_non_reentrant_checkpoint_tosses_the_same_coins():
 
 
 def test_distributed_data_parallel_in_one_process(pair, tmp_path):
-    child = os.fork()
-    if child == 0:
-        # It ends without destructors: that of a group may wait for itself (pytorch issue 56297).
-        try:
-            store = distributed.FileStore(str(tmp_path / "store"), 1)
-            distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
-            wrapped = [DistributedDataParallel(layer) for layer in pair]
-            for parallel in wrapped:
-                parallel(leaf(6, 4, 3))[0].square().sum().backward()
-            found = [{n: p.grad for n, p in layer.named_parameters()} for layer in pair]
-            torch.save(found, tmp_path / "gradients.pt")
-        finally:
-            os._exit(0)
-    os.waitpid(child, 0)
+    def work():
+        store = distributed.FileStore(str(tmp_path / "store"), 1)
+        distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+        wrapped = [DistributedDataParallel(layer) for layer in pair]
+        for parallel in wrapped:
+            parallel(leaf(6, 4, 3))[0].square().sum().backward()
+        found = [{n: p.grad for n, p in layer.named_parameters()} for layer in pair]
+        torch.save(found, tmp_path / "gradients.pt")
+
+    in_a_fork(work)  # without the destructor of a group, which may wait for itself (pytorch issue 56297)
     mine, reference = torch.load(tmp_path / "gradients.pt")
     assert all(grad is not None for grad in mine.values())  # every parameter took part
     assert_same(mine, reference)
@@ -199,7 +196,7 @@ def _one_of_two_ranks(rank, folder, coins):
     parallel = DistributedDataParallel(ours)
     parallel(leaf(6, 4, 3)[:, mine].detach(), keeps=keeps)[0].square().sum().backward()
     torch.save({n: p.grad for n, p in ours.named_parameters()}, f"{folder}/{rank}.pt")
-    os._exit(0)  # as above
+    os._exit(0)  # for the same reason as above
 
 
 @pytest.mark.slow

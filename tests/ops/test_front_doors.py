@@ -31,7 +31,7 @@ def test_opcheck(op, everything):
         ({"x": torch.zeros(7, 3, 2).half()}, "x must be float32 or float64, got torch.float16"),
         ({"h_0": torch.zeros(1, 4)}, r"h_0 must have shape \(B, H\) = \(3, 4\), got \(1, 4\)"),
         ({"h_keep": torch.ones(7, dtype=torch.float64)}, "h_keep must be torch.float32, got torch.float64"),
-        ({"h_keep": torch.ones(6)}, r"h_keep must have shape \(T,\) or \(T, B\), got \(6,\)"),
+        ({"h_keep": torch.ones(6)}, r"h_keep must have shape \(T,\) .* = \(7,\) or \(7, 3\), got \(6,\)"),
         ({"lengths": torch.ones(3, dtype=torch.int32)}, "lengths must be torch.int64, got torch.int32"),
     ],
 )
@@ -50,8 +50,8 @@ def test_the_operator_s_backward_pass_refuses_what_its_forward_pass_did_not_give
     back = torch.ops.bptt.recurrence_backward
 
     def gradients_of(y, grad):
-        grads, inputs_ = [grad, None, None, None], [inputs[n] for n in (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11)]
-        return back("lstm", False, False, "w_hh", grads, inputs_, [y, cells, saved])
+        grads = [grad, None, None, None]
+        return back("lstm", False, False, "w_hh", grads, inputs, [y, cells, saved])
 
     assert gradients_of(y, torch.ones_like(y))[0].shape == a["w_hh"].shape
     with pytest.raises(ValueError, match=r"y must be \(\(7, 3, 4\), torch.float32, "):

@@ -8,11 +8,11 @@ import pytest
 import torch
 from helpers.instruction_sets import ISAS, each_isa, using
 from helpers.problems import BACKENDS, assert_same, constants, gradients, leaves, run
-from helpers.threads import threads
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from bptt import ops
+from bptt._threads import threads
 
 pytestmark = pytest.mark.skipif("native" not in BACKENDS, reason="needs the native kernels")
 

@@ -1,7 +1,6 @@
 """The kernels read memory; a tensor that is more than that means what it means elsewhere."""
 
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -9,6 +8,7 @@ from contextlib import nullcontext
 
 import pytest
 import torch
+from helpers.forks import in_a_fork
 from helpers.problems import BACKENDS, assert_same, constants, gradients, leaves, run
 from torch._subclasses import FakeTensorMode
 from torch.autograd import forward_ad
@@ -164,14 +164,8 @@ def test_a_child_of_a_fork_does_not_wait_for_a_lock_of_the_parent():
     thread = threading.Thread(target=hold)
     thread.start()
     held.wait()
-    child = os.fork()
-    if child == 0:
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)  # that of pytest raises in this process
-        signal.alarm(20)
-        _pool.pool.lease((1024, 1024), torch.float32)
-        os._exit(0)
     try:
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        in_a_fork(lambda: _pool.pool.lease((1024, 1024), torch.float32))
     finally:
         done.set()
         thread.join()

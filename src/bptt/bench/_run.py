@@ -1,13 +1,13 @@
 """Every row of a request: checked, then timed, then recorded."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from .._threads import threads
 from ._case import Case
 from ._check import TOLERANCE, check
 from ._data import make
@@ -161,14 +161,3 @@ def _load(meter: Meter, force: bool) -> dict[str, float]:
     if not force and (problem := loaded(share, average)) is not None:
         raise LoadedError(problem)
     return {"average": average, "other_processes": share}
-
-
-@contextmanager
-def threads(number: int) -> Iterator[None]:
-    """Inside, torch and our kernels compute on so many threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(number)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -269,10 +269,11 @@ class Recurrent(nn.RNNBase):
         elif not self.training:
             return {}
         elif torch.compiler.is_compiling():
-            coins, dtype = self._coins, torch.promote_types(x.dtype, torch.float32)
+            coins = self._coins
             if coins is None:
                 return {}
-            pairs = self._deal(coins.shared, lambda: coins.sample((T, B), x, dtype))
+            dtype = torch.promote_types(x.dtype, torch.float32)
+            pairs = self._deal(coins.shared, lambda: coins.sample((T, B), device=x.device, dtype=dtype))
         elif self._detach is not None and self._detach.active:
             detach = self._detach
             drawn = self._draw(detach, (T, B), generator=None, like=x)

@@ -81,7 +81,8 @@ def _by_reference(spec: Spec, wanted: tuple[str, ...], *tensors: Tensor | None) 
     grads, inputs, _ = _split(tensors)
     again = torch.is_grad_enabled()  # somebody may differentiate these gradients
     with torch.enable_grad():
-        at = {name: _alone(getattr(inputs, name), again) for name in wanted}
+        # Views: one tensor may be several of the inputs.
+        at = {name: getattr(inputs, name).view_as(getattr(inputs, name)) for name in wanted}
         out = reference(spec, inputs._replace(**at))
         pairs = [
             (value, grad)
@@ -92,11 +93,6 @@ def _by_reference(spec: Spec, wanted: tuple[str, ...], *tensors: Tensor | None) 
     return torch.autograd.grad(
         values, list(at.values()), cotangents, create_graph=again, materialize_grads=True
     )
-
-
-def _alone(tensor: Tensor, attached: bool) -> Tensor:
-    """The tensor as one that nothing else has been computed from, attached to its own graph or not."""
-    return tensor.view_as(tensor) if attached else tensor.detach().requires_grad_()
 
 
 class Gradient(_Function):

@@ -72,10 +72,7 @@ def check_keep(name: str, keep: Tensor, T: int, B: int) -> None:
         ValueError: if it is neither (T,) nor (T, B), requires a gradient, or holds values outside [0, 1]. The
             values are looked at on the CPU only, and not in compiled graphs or transforms.
     """
-    if keep.shape not in ((T,), (T, B)):
-        raise ValueError(
-            f"{name} must have shape (T,) or (T, B) = ({T},) or ({T}, {B}), got {tuple(keep.shape)}"
-        )
+    check_keep_shape(name, keep, T, B)
     if not (keep.is_floating_point() or keep.dtype == torch.bool):
         raise TypeError(f"{name} must have a floating dtype or bool, got {keep.dtype}")
     if keep.requires_grad:
@@ -84,6 +81,14 @@ def check_keep(name: str, keep: Tensor, T: int, B: int) -> None:
         least, most = (extreme.item() for extreme in keep.aminmax())
         if not (least >= 0 and most <= 1):
             raise ValueError(f"{name} must be in [0, 1], got values from {least:g} to {most:g}")
+
+
+def check_keep_shape(name: str, keep: Tensor, T: int, B: int) -> None:
+    """Raise ValueError unless a keep is (T,) or (T, B), calling it `name`."""
+    if keep.shape not in ((T,), (T, B)):
+        raise ValueError(
+            f"{name} must have shape (T,) or (T, B) = ({T},) or ({T}, {B}), got {tuple(keep.shape)}"
+        )
 
 
 def check_tap(name: str, tap: Tensor, shape: tuple[int, int, int], letter: str) -> None:

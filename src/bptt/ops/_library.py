@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ._check import prepare
+from ._check import check_keep_shape, prepare
 from ._problem import DIFFERENTIABLE, Inputs, Outputs, Spec, sizes
 from ._raw import backward, forward, kept_shapes
 from ._shared_library import DTYPES, OPS
@@ -134,8 +134,8 @@ def _check_inputs(spec: Spec, a: Inputs) -> None:
     T, B = a.x.shape[:2]
     for name in ("h_keep", "c_keep"):
         keep = given[name]
-        if keep is not None and keep.shape not in ((T,), (T, B)):
-            raise ValueError(f"{name} must have shape (T,) or (T, B), got {tuple(keep.shape)}")
+        if keep is not None:
+            check_keep_shape(name, keep, T, B)
 
 
 def _check_result(name: str, tensor: Tensor | None, shape: tuple[int, ...] | None, x: Tensor) -> None:

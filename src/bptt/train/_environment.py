@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from .. import ops
+from .._threads import threads
 from ._config import Config
 from ._fingerprint import fingerprint
 
@@ -75,13 +76,9 @@ def served_by(environment: Mapping[str, str]) -> str:
 @contextmanager
 def as_configured(config: Config) -> Iterator[None]:
     """Inside, torch computes with the config's number of threads, and the ops on its backend."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(config.threads)
-    try:
-        with ops.use_backend(None if config.backend == "auto" else config.backend):
-            yield
-    finally:
-        torch.set_num_threads(before)
+    backend = None if config.backend == "auto" else config.backend
+    with threads(config.threads), ops.use_backend(backend):
+        yield
 
 
 def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
