@@ -18,10 +18,11 @@ demo: setup
 	$(BIN)/bptt run demo --profile lite --out $(RUNS)
 	$(BIN)/bptt report $(RUNS)/demo-lite
 
-# The ops once more in pure Python, as on a machine without a compiler.
+# The ops once more in pure Python, as on a machine without a compiler; and the GPU's kernels, interpreted.
 test: setup
 	$(BIN)/python -m pytest -q -n 2 -m "not slow"
 	BPTT_ISA=none $(BIN)/python -m pytest -q -n 2 -m "not slow" tests/ops
+	TRITON_INTERPRET=1 $(BIN)/python -m pytest -q -n 2 -m "not slow" -k triton tests/ops
 
 test-slow: setup
 	$(BIN)/python -m pytest -q -n 2 -m slow --timeout 1800

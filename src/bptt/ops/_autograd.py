@@ -1,4 +1,4 @@
-"""The front door in eager mode: autograd functions around the native kernels.
+"""The front door in eager mode: autograd functions around the kernels.
 
 Derivatives of the backward pass go through the reference; so does forward mode, before it gets here.
 """
@@ -12,9 +12,8 @@ from torch.autograd import Function
 
 from . import _reference
 from ._concrete import is_memory
-from ._pool import pool
+from ._passes import backward, forward
 from ._problem import DIFFERENTIABLE, Inputs, Outputs, Spec
-from ._raw import backward, forward
 
 Grads = tuple[Tensor | None, ...]  # of y, h_n, c_n and cells
 
@@ -64,6 +63,8 @@ class Recurrence(_Function):
     @staticmethod
     def vmap(info: Any, in_dims: tuple[Any, ...], *args: Any) -> tuple[Any, Any]:
         spec, *inputs = args
+        if spec.kernels == "triton" and not spec.replicas:
+            return _at_once(Recurrence, (spec,), info.batch_size, in_dims[1:], inputs)
         return _each(info.batch_size, in_dims[1:], inputs, lambda *one: Recurrence.apply(spec, *one))
 
 
@@ -100,9 +101,7 @@ class Gradient(_Function):
 
     @staticmethod
     def forward(spec: Spec, wanted: tuple[str, ...], *tensors: Tensor | None) -> tuple[Tensor, ...]:
-        # Hooks on saved tensors may have given them other strides.
-        dense = [t if t is None or t.is_contiguous() else pool.dense(t) for t in tensors]
-        grads, inputs, out = _split(dense)
+        grads, inputs, out = _split(tensors)
         named = dict(zip(Outputs._fields, grads, strict=False))
         found = backward(spec, inputs, out, named, frozenset(wanted))
         return tuple([found[name] for name in wanted])
@@ -141,11 +140,15 @@ class Gradient(_Function):
     @staticmethod
     def vmap(info: Any, in_dims: tuple[Any, ...], *args: Any) -> tuple[Any, Any]:
         spec, wanted, *tensors = args
+        if spec.kernels == "triton" and not spec.replicas:
+            return _at_once(Gradient, (spec, wanted), info.batch_size, in_dims[2:], tensors)
         return _each(info.batch_size, in_dims[2:], tensors, lambda *one: Gradient.apply(spec, wanted, *one))
 
 
 def reference(spec: Spec, a: Inputs) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
     """y, h_n, c_n and cells by the definition."""
+    if spec.replicas:
+        return _reference_of_replicas(spec, a)
     shared: dict[str, Any] = {
         "lengths": a.lengths,
         "reverse": spec.reverse,
@@ -162,6 +165,19 @@ def reference(spec: Spec, a: Inputs) -> tuple[Tensor, Tensor, Tensor | None, Ten
         return *_reference.gru(a.x, a.h_0, *weights, **shared, c_keep=a.c_keep), None, None
     phi = spec.op.removeprefix("rnn_")
     return *_reference.rnn(a.x, a.h_0, *weights, **shared, nonlinearity=phi), None, None
+
+
+def _reference_of_replicas(spec: Spec, a: Inputs) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+    one = spec._replace(replicas=False)
+    there = {name: tensor for name, tensor in a._asdict().items() if tensor is not None}
+
+    def call(given: dict[str, Tensor]) -> tuple[Tensor, ...]:
+        out = reference(one, a._replace(**given))
+        return tuple(tensor for tensor in out if tensor is not None)
+
+    y, h_n, *rest = torch.func.vmap(call)(there)
+    c_n, cells = rest or (None, None)
+    return y, h_n, c_n, cells
 
 
 def _reference_gradients(
@@ -195,6 +211,23 @@ def _split(tensors: Sequence[Tensor | None]) -> tuple[Grads, Inputs, Outputs]:
         Inputs._make(tensors[_GRADS : _GRADS + inputs]),
         Outputs._make(tensors[_GRADS + inputs :]),
     )
+
+
+def _at_once(
+    function: type[_Function],
+    fixed: tuple[Any, ...],
+    size: int,
+    in_dims: Sequence[int | None],
+    tensors: Sequence[Tensor | None],
+) -> tuple[Any, Any]:
+    """One call for all examples, as replicas."""
+    spec, *more = fixed
+    stacked = [
+        t if t is None else t.expand(size, *t.shape) if d is None else t.movedim(d, 0)
+        for t, d in zip(tensors, in_dims, strict=True)
+    ]
+    results = function.apply(spec._replace(replicas=True), *more, *stacked)
+    return results, tuple(None if result is None else 0 for result in results)
 
 
 def _each(

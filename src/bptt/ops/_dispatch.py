@@ -10,6 +10,7 @@ from torch._C._functorch import peek_interpreter_stack
 from . import _reference
 from ._call import Backend, Call
 from ._native import Native
+from ._triton import Triton
 
 
 class Reference:
@@ -37,19 +38,23 @@ class Explanation:
         call: the op, sizes, dtype and device.
         backend: the name of the one that serves it, or None if nobody can.
         reasons: for every other backend, fastest first, why not.
+        how: in which of its ways the backend serves it, if it has several.
     """
 
     call: str
     backend: str | None
     reasons: Mapping[str, str]
+    how: str | None = None
 
     def __str__(self) -> str:
         lines = [f"{self.call}: served by {self.backend or 'nobody'}"]
+        if self.how is not None:
+            lines.append(f"  {self.how}")
         lines += [f"  not {name}: {reason}" for name, reason in self.reasons.items()]
         return "\n".join(lines)
 
 
-_backends: list[Backend] = [Native(), Reference()]  # fastest first
+_backends: list[Backend] = [Native(), Triton(), Reference()]  # fastest first
 _asked_for: str | None = None  # by use_backend
 
 
@@ -98,6 +103,7 @@ def use_backend(name: str | None) -> Iterator[None]:
 
 def explain_call(call: Call) -> Explanation:
     chosen: str | None = None
+    how: str | None = None
     reasons: dict[str, str] = {}
     for backend in _backends:
         reason = _objection(backend, call)
@@ -107,9 +113,10 @@ def explain_call(call: Call) -> Explanation:
             reasons[backend.name] = reason
         elif chosen is None:
             chosen = backend.name
+            how = backend.describe(call) if isinstance(backend, Triton) else None
         else:
             reasons[backend.name] = f"{chosen} is preferred"
-    return Explanation(str(call), chosen, reasons)
+    return Explanation(str(call), chosen, reasons, how)
 
 
 def serve(call: Call, backend: str | None) -> Any:

@@ -58,9 +58,11 @@ class Pool:
             tensor.fill_(math.nan)
         return tensor
 
-    def dense(self, tensor: Tensor) -> Tensor:
+    def dense(self, tensor: Tensor | None) -> Tensor | None:
         """The tensor, or what it holds in a leased one."""
-        return tensor if tensor.is_contiguous() else self.lease(tensor.shape, tensor.dtype).copy_(tensor)
+        if tensor is None or tensor.is_contiguous():
+            return tensor
+        return self.lease(tensor.shape, tensor.dtype).copy_(tensor)
 
     def _take(self, size: int) -> Tensor | None:
         with self._lock:

@@ -1,7 +1,8 @@
-"""A recurrence to run: what every part of the native backend is given, and gives."""
+"""A recurrence to run: what every part of a backend with kernels is given, and gives."""
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 
@@ -11,10 +12,12 @@ class Spec(NamedTuple):
     op: str  # of `_shared_library.OPS`
     reverse: bool
     low: bool  # keep the states only, and compute the gates again
+    kernels: str = "native"  # or "triton"
+    replicas: bool = False  # every tensor has a dimension of replicas in front
 
 
 class Inputs(NamedTuple):
-    """The arguments of every op; dense and of one dtype, but for lengths."""
+    """The arguments of every op, dense. c and keeps have `state_dtype`, the others but lengths x's dtype."""
 
     x: Tensor
     h_0: Tensor
@@ -34,7 +37,10 @@ DIFFERENTIABLE = Inputs._fields[:9]
 
 
 class Outputs(NamedTuple):
-    """What a forward pass gives; y, cells and saved are what its backward pass needs."""
+    """What a forward pass gives; y, cells and saved are what its backward pass needs.
+
+    c_n and cells have `state_dtype`, the others x's dtype.
+    """
 
     y: Tensor | None
     h_n: Tensor | None
@@ -58,3 +64,32 @@ _SLOTS = {"lstm": 4, "gru": 4, "rnn_tanh": 1, "rnn_relu": 1}
 def sizes(spec: Spec, a: Inputs) -> Sizes:
     T, B, I = a.x.shape
     return Sizes(T, B, I, a.w_hh.shape[1], _SLOTS[spec.op])
+
+
+class Shapes(NamedTuple):
+    """Of `Outputs`."""
+
+    y: tuple[int, ...]
+    h_n: tuple[int, ...]
+    c_n: tuple[int, ...] | None
+    cells: tuple[int, ...] | None
+    saved: tuple[int, ...] | None
+
+
+def kept_shapes(spec: Spec, a: Inputs, *, keep: bool, cells: bool) -> Shapes:
+    """What a forward pass gives; see `forward`."""
+    n = sizes(spec, a)
+    every_h, last = (n.T, n.B, n.H), (n.B, n.H)
+    saved = None
+    if keep and n.slots == 4 and not spec.low:
+        saved = (n.T, n.B, 4 * n.H)
+    if keep and n.slots == 1 and a.h_tap is not None:
+        saved = every_h
+    if spec.op != "lstm":
+        return Shapes(every_h, last, None, None, saved)
+    return Shapes(every_h, last, last, every_h if keep or cells else None, saved)
+
+
+def state_dtype(dtype: torch.dtype) -> torch.dtype:
+    """Of cells, and of what is summed over steps, beside numbers of `dtype`."""
+    return torch.float64 if dtype == torch.float64 else torch.float32

@@ -1,10 +1,6 @@
-"""One forward and one backward pass of a recurrence through the native kernels: tensors in, tensors out.
-
-Both front doors (`_autograd`, `_library`) stand on these two functions.
-"""
+"""One forward and one backward pass of a recurrence through the native kernels: tensors in, tensors out."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,30 +8,7 @@ from torch import Tensor
 from . import _shared_library as native
 from ._check import check_lengths
 from ._pool import pool
-from ._problem import DIFFERENTIABLE, Inputs, Outputs, Sizes, Spec, sizes
-
-
-class Shapes(NamedTuple):
-    """Of `Outputs`."""
-
-    y: tuple[int, ...]
-    h_n: tuple[int, ...]
-    c_n: tuple[int, ...] | None
-    cells: tuple[int, ...] | None
-    saved: tuple[int, ...] | None
-
-
-def kept_shapes(spec: Spec, n: Sizes, a: Inputs, *, keep: bool, cells: bool) -> Shapes:
-    """What `forward` gives."""
-    every_h, last = (n.T, n.B, n.H), (n.B, n.H)
-    saved = None
-    if keep and n.slots == 4 and not spec.low:
-        saved = (n.T, n.B, 4 * n.H)
-    if keep and n.slots == 1 and a.h_tap is not None:
-        saved = every_h
-    if spec.op != "lstm":
-        return Shapes(every_h, last, None, None, saved)
-    return Shapes(every_h, last, last, every_h if keep or cells else None, saved)
+from ._problem import DIFFERENTIABLE, Inputs, Outputs, Sizes, Spec, kept_shapes, sizes
 
 
 def forward(spec: Spec, a: Inputs, *, keep: bool, cells: bool) -> Outputs:
@@ -50,7 +23,7 @@ def forward(spec: Spec, a: Inputs, *, keep: bool, cells: bool) -> Outputs:
     if a.lengths is not None:  # a compiled graph and a transform see them here for the first time
         check_lengths(a.lengths, n.T, n.B)
     dtype = a.x.dtype
-    shapes = kept_shapes(spec, n, a, keep=keep, cells=cells)
+    shapes = kept_shapes(spec, a, keep=keep, cells=cells)
     out = Outputs(
         a.x.new_empty(*shapes.y),  # the caller's: it may be resized, shared or kept, which ends a lease
         a.x.new_empty(*shapes.h_n),
@@ -70,10 +43,13 @@ def backward(
     Args:
         spec, a: the call.
         out: what `forward` gave with `keep`.
-        grads: dense gradients of y, h_n, c_n and cells, where there are any.
+        grads: gradients of y, h_n, c_n and cells, where there are any.
         wanted: names out of `DIFFERENTIABLE`.
     """
     n = sizes(spec, a)
+    # Hooks on saved tensors may have given them other strides.
+    a, out = Inputs._make(map(pool.dense, a)), Outputs._make(map(pool.dense, out))
+    grads = {name: pool.dense(grad) for name, grad in grads.items()}
     found = {"h_0": _start(grads["h_n"], a.h_0)}
     if a.c_0 is not None:
         found["c_0"] = _start(grads["c_n"], a.c_0)

@@ -1,0 +1,3 @@
+"""The recurrences on a GPU: kernels in Triton, compiled at their first use."""
+
+from ._backend import Triton as Triton

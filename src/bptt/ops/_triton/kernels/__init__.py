@@ -1,0 +1,1 @@
+"""Kernels in the language of Triton, one file for each recurrence."""
