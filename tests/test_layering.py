@@ -104,7 +104,7 @@ def loaded_by(statement: str) -> set[str]:
     )
 
 
-HEAVY = {"matplotlib", "plotly", "triton"}
+HEAVY = {"matplotlib", "plotly", "torch._dynamo", "triton"}
 
 
 def test_importing_every_part_loads_nothing_heavy():

@@ -23,7 +23,7 @@ class Returned(TorchDispatchMode):
 
 
 @pytest.mark.parametrize("op", ["lstm", "gru", "rnn"])
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", [name for name in BACKENDS if name != "triton"])
 def test_four_times_the_steps_return_at_most_five_times_the_bytes(op, backend):
     # The reference's cost. Its seconds would say less: the collector alone moves them by a quarter.
     def returned(T):

@@ -2,14 +2,19 @@
 
 import pytest
 import torch
-from helpers.problems import leaves, run
+from helpers.problems import BACKENDS, leaves, run
 
 from bptt import ops
 
-NATIVE = dict(ops.backends())["native"]  # what it lacks here
-FASTEST, SLOWER = (
-    ("native", {"reference": "native is preferred"}) if NATIVE is None else ("reference", {"native": NATIVE})
-)
+LACKS = dict(ops.backends())
+NAMES = list(LACKS)
+WHY_NOT = {  # what keeps a backend from serving the CPU here
+    "native": LACKS["native"],
+    "triton": LACKS["triton"] or (None if "triton" in BACKENDS else "it runs on NVIDIA GPUs, got cpu"),
+    "reference": None,
+}
+FASTEST = next(name for name in NAMES if WHY_NOT[name] is None)
+SLOWER = {name: WHY_NOT[name] or f"{FASTEST} is preferred" for name in NAMES if name != FASTEST}
 
 
 class Fake:
@@ -71,13 +76,13 @@ def test_a_backend_that_this_machine_lacks_is_passed_over():
         assert ("fake", "no accelerator here") in ops.backends()
     finally:
         undo()
-    assert [name for name, _ in ops.backends()] == ["native", "reference"]
+    assert [name for name, _ in ops.backends()] == NAMES == ["native", "triton", "reference"]
 
 
 def test_explain_names_the_server_and_the_reasons(fake):
     chosen = ops.explain("gru", *arguments())
     assert chosen.backend == "fake"
-    assert chosen.reasons == {"native": NATIVE or "fake is preferred", "reference": "fake is preferred"}
+    assert chosen.reasons == {name: why or "fake is preferred" for name, why in WHY_NOT.items()}
     refused = ops.explain("gru", *arguments(torch.float64))
     assert refused.backend == FASTEST
     assert refused.reasons == {"fake": "computes float32 only, got torch.float64"} | SLOWER
@@ -105,7 +110,7 @@ def test_use_backend_names_it_for_calls_that_name_none(fake):
         explained = ops.explain("gru", *arguments())
         assert (explained.backend, explained.reasons) == (
             "reference",
-            {"fake": "reference was asked for", "native": "reference was asked for"},
+            dict.fromkeys(("fake", "native", "triton"), "reference was asked for"),
         )
         with ops.use_backend("fake"):
             assert ops.gru(*arguments())[0].count_nonzero() == 0
@@ -118,7 +123,9 @@ def test_use_backend_names_it_for_calls_that_name_none(fake):
 
 
 def test_unknown_and_taken_names(fake):
-    with pytest.raises(ValueError, match="must be None or one of 'fake', 'native', 'reference', got 'cuda'"):
+    with pytest.raises(
+        ValueError, match="must be None or one of 'fake', 'native', 'triton', 'reference', got"
+    ):
         ops.gru(*arguments(), backend="cuda")
     with pytest.raises(ValueError, match="name must be new, got 'fake'"):
         ops.register_backend(Fake())

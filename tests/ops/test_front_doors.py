@@ -21,13 +21,15 @@ def test_opcheck(op, everything):
         inputs = (x, a["h_0"], a.get("c_0"), a["w_ih"], a["w_hh"], a["b_ih"], a["b_hh"], *more)
         name = op if op != "rnn" else "rnn_tanh"
         for low in (False, True) if everything else (False,):
-            torch.library.opcheck(torch.ops.bptt.recurrence, (name, everything, low, grad, False, *inputs))
+            arguments = (name, everything, low, "native", grad, False, *inputs)
+            torch.library.opcheck(torch.ops.bptt.recurrence, arguments)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"op": "elman"}, "op must be one of lstm, gru, rnn_tanh, rnn_relu, got 'elman'"),
+        ({"kernels": "cudnn"}, "kernels must be one of native, triton, got 'cudnn'"),
         ({"x": torch.zeros(7, 3, 2).half()}, "x must be float32 or float64, got torch.float16"),
         ({"h_0": torch.zeros(1, 4)}, r"h_0 must have shape \(B, H\) = \(3, 4\), got \(1, 4\)"),
         ({"h_keep": torch.ones(7, dtype=torch.float64)}, "h_keep must be torch.float32, got torch.float64"),
@@ -37,7 +39,8 @@ def test_opcheck(op, everything):
 )
 def test_the_operator_itself_refuses_what_does_not_fit(change, message):
     a = constants("rnn", dtype=torch.float32)
-    options = {"op": "rnn_tanh", "reverse": False, "low": False, "keep": True, "cells": False, "c_0": None}
+    options = {"op": "rnn_tanh", "reverse": False, "low": False, "kernels": "native"}
+    options |= {"keep": True, "cells": False, "c_0": None}
     rest = dict.fromkeys(("h_tap", "c_tap", "lengths", "h_keep", "c_keep"))
     with pytest.raises((TypeError, ValueError), match=message):
         torch.ops.bptt.recurrence(**(options | a | rest | change))
@@ -46,12 +49,12 @@ def test_the_operator_itself_refuses_what_does_not_fit(change, message):
 def test_the_operator_s_backward_pass_refuses_what_its_forward_pass_did_not_give():
     a = constants("lstm", dtype=torch.float32)
     inputs = [*a.values(), *[None] * 5]
-    y, h_n, _, cells, saved = torch.ops.bptt.recurrence("lstm", False, False, True, True, *inputs)
+    y, h_n, _, cells, saved = torch.ops.bptt.recurrence("lstm", False, False, "native", True, True, *inputs)
     back = torch.ops.bptt.recurrence_backward
 
     def gradients_of(y, grad):
         grads = [grad, None, None, None]
-        return back("lstm", False, False, "w_hh", grads, inputs, [y, cells, saved])
+        return back("lstm", False, False, "native", "w_hh", grads, inputs, [y, cells, saved])
 
     assert gradients_of(y, torch.ones_like(y))[0].shape == a["w_hh"].shape
     with pytest.raises(ValueError, match=r"y must be \(\(7, 3, 4\), torch.float32, "):

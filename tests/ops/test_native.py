@@ -205,7 +205,8 @@ def test_what_it_refuses_is_said(change, reason):
     a = leaves("lstm", **change)
     arguments = (a["x"], (a["h_0"], a["c_0"]), a["w_ih"], a["w_hh"], a["b_ih"], a["b_hh"])
     explained = ops.explain("lstm", *arguments, w_hr=a.get("w_hr"))
-    assert (explained.backend, reason in explained.reasons["native"]) == ("reference", True)
+    assert explained.backend != "native"
+    assert reason in explained.reasons["native"]
     with pytest.raises(RuntimeError, match=f"native: .*{reason}"):
         run("lstm", a, backend="native")
 
