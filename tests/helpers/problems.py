@@ -11,8 +11,9 @@ from helpers import loops
 GATES = {"lstm": 4, "gru": 3, "rnn": 1}
 MODULES = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU, "rnn": torch.nn.RNN}
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+ELSEWHERE = {"cudnn"} if INTERPRETED else {"cudnn", "triton"}
 BACKENDS = [  # those that serve the CPU
-    name for name, missing in ops.backends() if missing is None and (name != "triton" or INTERPRETED)
+    name for name, missing in ops.backends() if missing is None and name not in ELSEWHERE
 ]
 LOOPS = {"lstm": loops.lstm_loop, "gru": loops.gru_loop, "rnn": loops.rnn_loop}
 

@@ -10,6 +10,7 @@ LACKS = dict(ops.backends())
 NAMES = list(LACKS)
 WHY_NOT = {  # what keeps a backend from serving the CPU here
     "native": LACKS["native"],
+    "cudnn": "it runs on NVIDIA GPUs, got cpu",
     "triton": LACKS["triton"] or (None if "triton" in BACKENDS else "it runs on NVIDIA GPUs, got cpu"),
     "reference": None,
 }
@@ -76,7 +77,7 @@ def test_a_backend_that_this_machine_lacks_is_passed_over():
         assert ("fake", "no accelerator here") in ops.backends()
     finally:
         undo()
-    assert [name for name, _ in ops.backends()] == NAMES == ["native", "triton", "reference"]
+    assert [name for name, _ in ops.backends()] == NAMES == ["native", "cudnn", "triton", "reference"]
 
 
 def test_explain_names_the_server_and_the_reasons(fake):
@@ -110,7 +111,7 @@ def test_use_backend_names_it_for_calls_that_name_none(fake):
         explained = ops.explain("gru", *arguments())
         assert (explained.backend, explained.reasons) == (
             "reference",
-            dict.fromkeys(("fake", "native", "triton"), "reference was asked for"),
+            dict.fromkeys(("fake", "native", "cudnn", "triton"), "reference was asked for"),
         )
         with ops.use_backend("fake"):
             assert ops.gru(*arguments())[0].count_nonzero() == 0
@@ -124,7 +125,7 @@ def test_use_backend_names_it_for_calls_that_name_none(fake):
 
 def test_unknown_and_taken_names(fake):
     with pytest.raises(
-        ValueError, match="must be None or one of 'fake', 'native', 'triton', 'reference', got"
+        ValueError, match="must be None or one of 'fake', 'native', 'cudnn', 'triton', 'reference', got"
     ):
         ops.gru(*arguments(), backend="cuda")
     with pytest.raises(ValueError, match="name must be new, got 'fake'"):

@@ -112,7 +112,7 @@ def _machine(torch: ModuleType) -> Iterator[Finding]:
     )
     yield Finding("gpu", ", ".join(names) or missing, "ok" if names else "absent")
     for name, lacks in ops.backends():
-        if name == "triton" and not names:
+        if name in ("cudnn", "triton") and not names:
             lacks = lacks or "for NVIDIA GPUs, of which torch finds none"
         found = _native() if name == "native" else "available"
         remedy = _NATIVE_REMEDY if name == "native" and lacks and "compiler" in lacks else ""

@@ -9,6 +9,7 @@ from torch._C._functorch import peek_interpreter_stack
 
 from . import _reference
 from ._call import Backend, Call
+from ._cudnn import Cudnn
 from ._native import Native
 from ._triton import Triton
 
@@ -54,7 +55,8 @@ class Explanation:
         return "\n".join(lines)
 
 
-_backends: list[Backend] = [Native(), Triton(), Reference()]  # fastest first
+_cudnn, _triton = Cudnn(), Triton()
+_backends: list[Backend] = [Native(), _cudnn, _triton, Reference()]  # fastest first
 _asked_for: str | None = None  # by use_backend
 
 
@@ -107,13 +109,15 @@ def explain_call(call: Call) -> Explanation:
     reasons: dict[str, str] = {}
     for backend in _backends:
         reason = _objection(backend, call)
+        if _asked_for is None and reason is None:
+            reason = _leaves(backend, call)
         if _asked_for not in (None, backend.name):
             reason = f"{_asked_for} was asked for"
         if reason is not None:
             reasons[backend.name] = reason
         elif chosen is None:
             chosen = backend.name
-            how = backend.describe(call) if isinstance(backend, Triton) else None
+            how = _triton.how(call) if backend is _triton else None
         else:
             reasons[backend.name] = f"{chosen} is preferred"
     return Explanation(str(call), chosen, reasons, how)
@@ -128,6 +132,8 @@ def serve(call: Call, backend: str | None) -> Any:
         if backend not in (None, candidate.name):
             continue
         reason = _objection(candidate, call)
+        if reason is None and backend is None:
+            reason = _leaves(candidate, call)
         if reason is None:
             return candidate.run(call)
         reasons.append(f"{candidate.name}: {reason}")
@@ -146,3 +152,10 @@ def _names() -> list[str]:
 
 def _objection(backend: Backend, call: Call) -> str | None:
     return backend.missing() or backend.refuses(call)
+
+
+def _leaves(backend: Backend, call: Call) -> str | None:
+    """Why a backend that could serve a call leaves it to a later one, unless it is named."""
+    if backend is _cudnn and _objection(_triton, call) is None and _triton.in_one_kernel(call):
+        return "triton runs the whole sequence in one kernel"
+    return None

@@ -2,6 +2,7 @@
 
 import os
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -9,6 +10,9 @@ from torch import Tensor
 from .._call import Call
 from .._concrete import constant_in_graphs
 from .._kernels import Kernels
+
+if TYPE_CHECKING:
+    from ._plan import Plan
 
 _OLDEST = (8, 0)  # compute capability: the first with TF32 and bfloat16 on tensor cores
 _INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"  # Triton reads it once, too
@@ -30,11 +34,19 @@ class Triton(Kernels):
             return None
         return f"it runs on NVIDIA GPUs, got {x.device}"
 
-    def describe(self, call: Call) -> str:
-        from ._plan import plan
+    def in_one_kernel(self, call: Call) -> bool:
+        """Whether a call that is not refused keeps its weights on chip."""
+        return _plan(call).resident
 
-        H = call.arguments["w_hh"].shape[1]
-        return str(plan(call.op, call.arguments["x"].dtype, H))
+    def how(self, call: Call) -> str:
+        """In which of its ways it serves a call."""
+        return str(_plan(call))
+
+
+def _plan(call: Call) -> "Plan":
+    from ._plan import plan  # imports Triton, which takes a while
+
+    return plan(call.op, call.arguments["x"].dtype, call.arguments["w_hh"].shape[1])
 
 
 @constant_in_graphs
