@@ -5,7 +5,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 RUNS ?= runs
 
-.PHONY: setup demo test test-slow lint docs clean
+STAGE ?= check
+GPU_PYTHON ?= $(BIN)/python
+
+.PHONY: setup demo test test-slow gpu gpu-check gpu-bench lint docs clean
 
 setup: $(VENV)/.installed
 
@@ -22,10 +25,20 @@ demo: setup
 test: setup
 	$(BIN)/python -m pytest -q -n 2 -m "not slow"
 	BPTT_ISA=none $(BIN)/python -m pytest -q -n 2 -m "not slow" tests/ops
-	TRITON_INTERPRET=1 $(BIN)/python -m pytest -q -n 2 -m "not slow" -k triton tests/ops
+	TRITON_INTERPRET=1 $(BIN)/python -m pytest -q -n 2 -m "not slow" -k "triton or test_gpu" tests/ops tests/bench/test_gpu.py
 
 test-slow: setup
 	$(BIN)/python -m pytest -q -n 2 -m slow --timeout 1800
+
+# Where torch finds an NVIDIA GPU; GPU_PYTHON=python3 takes that Python and what it has, and installs nothing.
+gpu: $(if $(filter $(BIN)/python,$(GPU_PYTHON)),setup) gpu-$(STAGE)
+
+gpu-check:
+	BPTT_ISA=none PYTHONPATH=src $(GPU_PYTHON) -m pytest -q -o addopts=--import-mode=importlib \
+		tests/ops/test_cuda.py tests/ops/triton/test_on_gpu.py
+
+gpu-bench:
+	BPTT_ISA=none PYTHONPATH=src $(GPU_PYTHON) -m bptt.bench.gpu --out results/bench/gpu.json
 
 lint: setup
 	$(BIN)/ruff check .

@@ -89,7 +89,7 @@ def gradients(outputs, a, names=None, seed=1) -> dict[str, Tensor]:
     loss = torch.zeros((), dtype=torch.float64)
     for name in names or outputs:
         cotangent = torch.randn(outputs[name].shape, generator=generator, dtype=torch.float64)
-        loss = loss + (outputs[name] * cotangent.to(outputs[name].dtype)).sum()
+        loss = loss + (outputs[name] * cotangent.to(outputs[name])).sum()
     wanted = {name: tensor for name, tensor in a.items() if tensor.requires_grad}
     grads = torch.autograd.grad(loss, list(wanted.values()), allow_unused=True, materialize_grads=True)
     return dict(zip(wanted, grads, strict=True))

@@ -2,61 +2,15 @@
 
 import pytest
 import torch
-from helpers.problems import INTERPRETED, assert_same, gradients, leaves, run
+from helpers.problems import INTERPRETED, leaves
+from helpers.triton_problems import CASES, WAYS, answer, assert_near_the_reference, problem
 
 from bptt import ops
 
 pytestmark = pytest.mark.skipif(not INTERPRETED, reason="needs TRITON_INTERPRET=1")
 SIZES = [1, 7, 16, 33, 64, 100, 128]
-# float32 is computed in one kernel where TF32 is allowed, which the interpreter does not round to.
-WAYS = {
-    "float64": (torch.float64, False, 1e-12),
-    "float32": (torch.float32, False, 1e-5),
-    "tf32": (torch.float32, True, 1e-5),
-    "float16": (torch.float16, False, 4e-3),
-    "bfloat16": (torch.bfloat16, False, 3e-2),
-}
 SERVED = [(way, H) for way in ("float32", "bfloat16") for H in SIZES]
 SERVED += [("tf32", H) for H in SIZES if H <= 64] + [("float16", 33), ("float64", 33)]
-# lengths, reverse, memory, keeps, taps, bias; T and B are odd, once more than one program's rows
-CASES = [
-    (False, False, "fast", None, False, True, 5, 3),
-    (True, True, "fast", "T", True, True, 3, 5),
-    (True, False, "low", "TB", True, False, 5, 17),
-    (False, True, "low", "T", False, True, 1, 1),
-    (True, False, "fast", "TB", False, True, 7, 2),
-]
-
-
-def problem(op, H, dtype, case, seed):
-    """Arguments that the dtype holds exactly, of gradients that do not explode."""
-    lengths, reverse, memory, keep, taps, bias, T, B = case
-    generator = torch.Generator().manual_seed(seed)
-    a = leaves(op, T, B, 3, H, bias=bias, seed=seed)
-    options = {"reverse": reverse, "memory": memory}
-    if taps:
-        for name in ("h_tap", "c_tap") if op == "lstm" else ("h_tap",):
-            a[name] = torch.randn(T, B, H, generator=generator, dtype=torch.float64)
-    if lengths:
-        options["lengths"] = torch.randint(1, T + 1, (B,), generator=generator)
-    if keep:
-        shape = (T,) if keep == "T" else (T, B)
-        for name in ("h_keep", "c_keep") if op != "rnn" else ("h_keep",):
-            coins = torch.rand(shape, generator=generator)
-            options[name] = coins.where(coins > 0.4, 0)
-    if op == "lstm":
-        options["return_cells"] = True
-    exact = {name: tensor.detach() / (H**0.5 if name.startswith("w") else 1) for name, tensor in a.items()}
-    return {name: tensor.to(dtype) for name, tensor in exact.items()}, options
-
-
-def answer(backend, op, a, options):
-    a = {name: tensor.clone().requires_grad_() for name, tensor in a.items()}
-    taps = {name: a[name] for name in ("h_tap", "c_tap") if name in a}
-    state = {name: a[name].float() if name == "c_0" and a[name].itemsize == 2 else a[name] for name in a}
-    rest = {name: tensor for name, tensor in state.items() if name not in taps}
-    outputs = run(op, rest, backend=backend, **taps, **options)
-    return outputs, gradients({n: t.double() for n, t in outputs.items()}, a)
 
 
 @pytest.mark.parametrize(("way", "H"), SERVED)
@@ -66,14 +20,7 @@ def test_equals_the_reference(op, H, way):
     for number, case in enumerate(CASES):
         a, options = problem(op, H, dtype, case, seed=number)
         with torch.backends.cudnn.flags(allow_tf32=tf32):
-            found = answer("triton", op, a, options)
-        expected = answer("reference", op, {name: tensor.double() for name, tensor in a.items()}, options)
-        rounded = answer("reference", op, a, options) if dtype.itemsize == 2 else expected
-        for ours, exact, theirs in zip(found, expected, rounded, strict=True):
-            for name, tensor in exact.items():
-                scale, error = tensor.abs().max().clamp(min=1), (ours[name] - tensor).abs().max()
-                their_error = (theirs[name] - tensor).abs().max()
-                assert error <= tolerance * scale + their_error, (case, name)
+            assert_near_the_reference(answer("triton", op, a, options), op, a, options, tolerance)
 
 
 @pytest.mark.parametrize("way", ["float32", "tf32"])
@@ -83,10 +30,7 @@ def test_relu(way):
         a, options = problem("rnn", 33, dtype, case, seed=number)
         options["nonlinearity"] = "relu"
         with torch.backends.cudnn.flags(allow_tf32=tf32):
-            ours = answer("triton", "rnn", a, options)
-        theirs = answer("reference", "rnn", {n: t.double() for n, t in a.items()}, options)
-        for found, expected in zip(ours, theirs, strict=True):
-            assert_same({n: t.double() for n, t in found.items()}, expected, tolerance)
+            assert_near_the_reference(answer("triton", "rnn", a, options), "rnn", a, options, tolerance)
 
 
 @pytest.mark.parametrize(
