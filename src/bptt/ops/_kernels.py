@@ -92,7 +92,7 @@ def _inputs(call: Call) -> Inputs:
         _dense(a["b_hh"], dtype),
         _dense(a["h_tap"], dtype),
         _dense(a.get("c_tap"), real),
-        None if a["lengths"] is None else a["lengths"].to(a["x"].device).contiguous(),
+        None if a["lengths"] is None else a["lengths"].to(a["x"].device, non_blocking=True).contiguous(),
         _dense(a["h_keep"], real),
         _dense(a.get("c_keep"), real),
     )

@@ -32,7 +32,8 @@ def main() -> int:
         parser.error(f"a GPU must be there, and torch {torch.__version__} finds none")
 
     def tell(line: str) -> None:
-        print(line, flush=True)  # noqa: T201
+        sys.stdout.write(f"{line}\n")
+        sys.stdout.flush()
 
     try:
         done = run(given.out, list(rows()), "cuda", pairs=given.pairs, seconds=given.seconds, tell=tell)
