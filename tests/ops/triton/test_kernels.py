@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from helpers.problems import INTERPRETED, leaves
+from helpers.problems import INTERPRETED, leaves, run
 from helpers.triton_problems import CASES, WAYS, answer, assert_near_the_reference, problem
 
 from bptt import ops
@@ -67,3 +67,16 @@ def test_the_tanh_of_exact_kernels_keeps_small_numbers():
     for column in x.double():
         y, _ = ops.rnn(column.view(1, 1, 1), zero, one, one, None, None, backend="triton")
         torch.testing.assert_close(y.flatten()[0], column.tanh(), rtol=1e-14, atol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_the_padding_of_an_infinite_state_reaches_nothing(reverse):
+    a = {name: tensor.detach() for name, tensor in leaves("rnn", T=3, B=1, I=1, H=1).items()}
+    a["x"][:] = torch.tensor([1.0, torch.inf, 1.0])[:, None, None]
+    a["w_ih"][:] = a["w_hh"][:] = 1
+    w_hh = a["w_hh"].requires_grad_()
+    first = 1 if reverse else 0  # with a loss before the infinite state and one length
+    options = {"lengths": torch.tensor([2]), "nonlinearity": "relu", "reverse": reverse}
+    answers = [run("rnn", a, backend=name, **options)["y"][first] for name in ("triton", "reference")]
+    found, expected = (torch.autograd.grad(y.sum(), w_hh)[0] for y in answers)
+    torch.testing.assert_close(found, expected, equal_nan=True)

@@ -34,6 +34,12 @@ class Triton(Kernels):
             return None
         return f"it runs on NVIDIA GPUs, got {x.device}"
 
+    def refuses(self, call: Call) -> str | None:
+        B, H = call.arguments["x"].shape[1], call.arguments["w_hh"].shape[1]
+        if B * 4 * H >= 2**31:
+            return f"it counts the numbers of a step in 32 bits, got {B} sequences of {H} hidden units"
+        return super().refuses(call)
+
     def in_one_kernel(self, call: Call) -> bool:
         """Whether a call that is not refused keeps its weights on chip."""
         return _plan(call).resident
@@ -46,7 +52,8 @@ class Triton(Kernels):
 def _plan(call: Call) -> "Plan":
     from ._plan import plan  # imports Triton, which takes a while
 
-    return plan(call.op, call.arguments["x"].dtype, call.arguments["w_hh"].shape[1])
+    x: Tensor = call.arguments["x"]
+    return plan(call.op, call.arguments["w_hh"].shape[1], x.dtype, x.device)
 
 
 @constant_in_graphs

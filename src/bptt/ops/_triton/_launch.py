@@ -1,8 +1,9 @@
 """Launching a kernel: on its tensors' device, with as many warps as are fastest there."""
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from contextlib import nullcontext
 from functools import cache
+from threading import Lock
 from typing import Any
 
 import torch
@@ -12,6 +13,8 @@ from torch import Tensor
 from ._plan import ROWS, Plan, interpreted
 
 _IN_PLACE = ("h", "c", "dh", "dc")
+_tuning = Lock()
+_best: dict[Hashable, dict[str, Any]] = {}
 
 
 def launch(kernel: Any, how: Plan, arguments: Mapping[str, Any]) -> None:
@@ -24,23 +27,29 @@ def launch(kernel: Any, how: Plan, arguments: Mapping[str, Any]) -> None:
     R, B, H = state.shape
     arguments = {**arguments, "ROWS": ROWS, "COLS": how.columns, "PRECISION": how.precision}
     chosen = {name: arguments[name] for name in kernel.arg_names}
-    grid = (-(-B // ROWS), -(-H // how.columns), R)
+    grid = (R * -(-B // ROWS), -(-H // how.columns))
     with torch.cuda.device(state.device) if state.is_cuda else nullcontext():
+        key = (kernel, how, H, arguments["w"] is not None and arguments["w"].dtype, state.device)
         default, *others = how.warps
-        if others and not (interpreted() or capturing()):
-            _tuned(kernel, how.warps)[grid](**chosen)
-        else:
-            kernel[grid](**chosen, **options(default))
+        if key in _best or not others or interpreted() or capturing():
+            kernel[grid](**chosen, **_best.get(key, options(default)))
+            return
+        with _tuning:  # the tuner keeps what it tunes on in itself
+            tuner = _tuner(kernel, how.warps)
+            tuner[grid](**chosen)
+            _best[key] = tuner.best_config.all_kwargs()
 
 
-def options(warps: int) -> dict[str, int]:
+def options(warps: int) -> dict[str, Any]:
     """What a kernel is compiled with.
 
     Its registers are bounded by what there is: left alone, the assembler spills some to make room for more
     programs on a multiprocessor, and none will come. Loads are begun early by the kernels themselves: in
     stages of Triton's they would not fit into shared memory beside the weights.
     """
-    return {"num_warps": warps, "num_stages": 1, "maxnreg": min(255, (64 << 10) // (32 * warps))}
+    registers = min(255, (64 << 10) // (32 * warps))
+    # As a tuner passes them on: the same options in other words would be compiled again.
+    return triton.Config({}, num_warps=warps, num_stages=1, maxnreg=registers).all_kwargs()
 
 
 def capturing() -> bool:
@@ -49,7 +58,7 @@ def capturing() -> bool:
 
 
 @cache
-def _tuned(kernel: Any, warps: tuple[int, ...]) -> Any:
+def _tuner(kernel: Any, warps: tuple[int, ...]) -> Any:
     tune = triton.autotune(
         [triton.Config({}, **options(count)) for count in warps],
         key=["H", "PRECISION"],

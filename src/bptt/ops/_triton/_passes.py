@@ -35,7 +35,7 @@ def forward(spec: Spec, a: Inputs, *, keep: bool, cells: bool) -> Outputs:
     arguments = _common(spec, a) | _with_strides(h_tap=a.h_tap, c_tap=a.c_tap, b_n=b_n(a))
     arguments |= {"x": from_inputs(a, op, slice(0, T)), "h": h, "c": c, "y": y, "cells": every_cell}
     arguments |= {"saved": saved, "product": None, "operand": None, "start": 0, "steps": T}
-    how = plan(op, a.x.dtype, H)
+    how = plan(op, H, a.x.dtype, a.x.device)
     if how.resident:
         launch(_KERNELS[op].forward, how, arguments)
     else:
@@ -50,7 +50,7 @@ def backward(
 ) -> dict[str, Tensor]:
     """The gradients of the inputs; see `.._passes.backward`."""
     op, (R, T, B, _), H = spec.op.partition("_")[0], a.x.shape, a.w_hh.shape[2]
-    real, how = state_dtype(a.x.dtype), plan(op, a.x.dtype, H)
+    real, how = state_dtype(a.x.dtype), plan(op, H, a.x.dtype, a.x.device)
     dh, dc = _start(grads["h_n"], a.h_0, real), None if a.c_0 is None else _start(grads["c_n"], a.c_0, real)
     taps = {name: _like(getattr(a, name)) for name in wanted & {"h_tap", "c_tap"}}
     h_keep, c_keep = a.h_keep, a.c_keep
@@ -107,7 +107,11 @@ def _with_strides(**tensors: Tensor | None) -> Arguments:
     """Tensors, and how far one replica's part is from the next one's."""
     arguments: Arguments = {}
     for name, tensor in tensors.items():
-        dense = tensor if tensor is None or tensor[0].is_contiguous() else tensor.contiguous()
+        dense = tensor
+        if tensor is not None and not (
+            tensor[0].is_contiguous() and tensor.stride(0) in (0, tensor[0].numel())
+        ):
+            dense = tensor.contiguous()
         arguments[name] = dense
         arguments[f"{name}_stride"] = 0 if dense is None else dense.stride(0)
     return arguments

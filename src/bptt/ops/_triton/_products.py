@@ -23,18 +23,19 @@ def b_n(a: Inputs) -> Tensor | None:
 
 
 def states_before(a: Inputs, y: Tensor, part: slice, *, reverse: bool) -> Tensor:
-    """`(R, steps, B, H)`: the state that each step began with."""
-    T = y.shape[1]
-    if not reverse:
+    """`(R, steps, B, H)`: the state that each step began with; 0 past the end of a sequence."""
+    T, first = y.shape[1], a.h_0[:, None]
+    if reverse:
+        before = y[:, part.start + 1 : part.stop + 1]
+        before = before if part.stop < T else torch.cat([before, first], 1)
+    else:
         before = y[:, max(part.start - 1, 0) : part.stop - 1]
-        return before if part.start > 0 else torch.cat([a.h_0[:, None], before], 1)
-    after = y[:, part.start + 1 : part.stop + 1]
-    before = after if part.stop < T else torch.cat([after, a.h_0[:, None]], 1)
+        before = before if part.start > 0 else torch.cat([first, before], 1)
     if a.lengths is None:
         return before
-    steps = torch.arange(part.start, part.stop, device=y.device)
-    begins = steps[:, None] == a.lengths[:, None] - 1
-    return torch.where(begins[..., None], a.h_0[:, None], before)
+    if reverse:
+        before = torch.where(_steps(part, a) == a.lengths[:, None, :, None] - 1, first, before)
+    return _within(before, part, a)
 
 
 def arguments_again(a: Inputs, op: str, before: Tensor, part: slice) -> Tensor:
@@ -72,7 +73,7 @@ class GradientSums:
         if self._dx is not None:
             self._dx[:, part] = _product(x_side, self._a.w_ih.roll(self._turn, 1), None)
         if "w_ih" in self._wanted:
-            self._add("w_ih", _outer(x_side, self._inputs(part)).roll(-self._turn, 1))
+            self._add("w_ih", _outer(x_side, _within(self._a.x[:, part], part, self._a)).roll(-self._turn, 1))
         if "w_hh" in self._wanted:
             self._add("w_hh", _outer(h_side, before))
         if "b_ih" in self._wanted:
@@ -89,19 +90,23 @@ class GradientSums:
         found = {name: total.to(dtype) for name, total in self._sums.items()}
         return found if self._dx is None else found | {"x": self._dx}
 
-    def _inputs(self, part: slice) -> Tensor:
-        x = self._a.x[:, part]
-        if self._a.lengths is None:
-            return x
-        steps = torch.arange(part.start, part.stop, device=x.device)  # NaN in the padding reaches nothing
-        return x.where((steps[:, None] < self._a.lengths[:, None])[..., None], 0)
-
     def _add(self, name: str, term: Tensor) -> None:
         if name in self._sums:
             wide = torch.promote_types(term.dtype, torch.float32)
             self._sums[name] = self._sums[name].to(wide).add_(term)
         else:
             self._sums[name] = term
+
+
+def _steps(part: slice, a: Inputs) -> Tensor:
+    return torch.arange(part.start, part.stop, device=a.x.device)[:, None, None]
+
+
+def _within(series: Tensor, part: slice, a: Inputs) -> Tensor:
+    """`(R, steps, B, ·)` with 0 past the end of a sequence: NaN in the padding reaches nothing."""
+    if a.lengths is None:
+        return series
+    return series.where(_steps(part, a) < a.lengths[:, None, :, None], 0)
 
 
 def _product(rows: Tensor, matrix: Tensor, bias: Tensor | None) -> Tensor:

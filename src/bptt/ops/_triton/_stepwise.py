@@ -7,12 +7,12 @@ import torch
 
 from ._graphs import Arguments, Graphs
 from ._launch import launch
-from ._plan import Plan
+from ._plan import Plan, interpreted
 
 _READ = ("weights", "x", "b_n", "lengths", "h_tap", "c_tap", "h", "c", "operand")
 _WRITTEN = ("h", "c", "y", "cells", "saved")
 _READ_BACK = ("weights", "saved", "y", "cells", "h_0", "c_0", "grad_y", "grad_cells", "lengths")
-_READ_BACK += ("h_keep", "c_keep", "dh", "dc", "product")
+_READ_BACK += ("h_keep", "c_keep", "dh", "dc")
 _WRITTEN_BACK = ("dh", "dc", "product", "d_gates", "d_h_tap", "d_c_tap")
 _graphs = Graphs()
 
@@ -33,11 +33,12 @@ def _run(
     known = {*kernel.arg_names, "weights"}
     needed = {name: value for name, value in arguments.items() if name in known}
     needed |= {"w": None, "kernel": kernel, "how": how}
-    if not arguments["weights"].is_cuda:  # interpreted
+    # Parts of a sequence share what others have written; those who save memory have no use for buffers.
+    if arguments["steps"] < arguments["T"] or interpreted():
         work(needed)
         return
     read, written = (tuple(name for name in names if name in known) for names in (read, written))
-    _graphs.run(work, needed, inputs=read, outputs=written)
+    _graphs.run(work, needed, arguments["weights"].device, inputs=read, outputs=written)
 
 
 def _steps(a: Arguments) -> None:

@@ -16,9 +16,11 @@ SMALL = ["w", "b_n", "lengths", "h_keep", "c_keep", "h_0", "c_0"]
 @triton.jit
 def tile(B, H: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr):
     """This program's replica, rows and hidden units, and which of them there are."""
-    rows = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    tiles = tl.cdiv(B, ROWS)
+    replica = tl.program_id(0) // tiles
+    rows = tl.program_id(0) % tiles * ROWS + tl.arange(0, ROWS)
     cols = tl.program_id(1) * COLS + tl.arange(0, COLS)
-    return tl.program_id(2).to(tl.int64), rows, cols, (rows < B)[:, None] & (cols < H)[None, :]
+    return replica.to(tl.int64), rows, cols, (rows < B)[:, None] & (cols < H)[None, :]
 
 
 @triton.jit
