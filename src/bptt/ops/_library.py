@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ._check import check_keep_shape, prepare
 from ._passes import backward, forward
-from ._problem import DIFFERENTIABLE, Inputs, Outputs, Shapes, Spec, kept_shapes, state_dtype
+from ._problem import DIFFERENTIABLE, Inputs, Outputs, Shapes, Spec, kept_shapes, sizes, state_dtype
 from ._shared_library import DTYPES, OPS
 
 _KERNELS = ("native", "triton")
@@ -57,7 +57,7 @@ def _(
     op: str, reverse: bool, low: bool, kernels: str, keep: bool, cells: bool, *inputs: Any
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     spec, a = Spec(op, reverse, low, kernels), Inputs(*inputs)
-    shapes = kept_shapes(spec, a, keep=keep, cells=cells)._asdict()
+    shapes = kept_shapes(spec, sizes(spec, a), a, keep=keep, cells=cells)._asdict()
     y, h_n, c_n, every_cell, saved = (
         a.x.new_empty((0,)) if shape is None else a.x.new_empty(shape, dtype=_dtype(name, a.x))
         for name, shape in shapes.items()
@@ -81,7 +81,7 @@ def _backward(
     named = dict(zip(Outputs._fields, map(_dense, grads), strict=False))
     y, cells, saved = (_dense(tensor) if tensor.numel() else None for tensor in outputs)
     out = Outputs(y, None, None, cells, saved)
-    shapes = kept_shapes(spec, a, keep=True, cells=True)
+    shapes = kept_shapes(spec, sizes(spec, a), a, keep=True, cells=True)
     for name in ("y", "cells", "saved"):
         _check_result(name, getattr(out, name), name, shapes, a.x)
     for name, grad in named.items():

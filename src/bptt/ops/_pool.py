@@ -58,10 +58,8 @@ class Pool:
             tensor.fill_(math.nan)
         return tensor
 
-    def dense(self, tensor: Tensor | None) -> Tensor | None:
-        """The tensor, or what it holds in a leased one."""
-        if tensor is None or tensor.is_contiguous():
-            return tensor
+    def dense(self, tensor: Tensor) -> Tensor:
+        """What a tensor holds, in a leased one without gaps."""
         return self.lease(tensor.shape, tensor.dtype).copy_(tensor)
 
     def _take(self, size: int) -> Tensor | None:

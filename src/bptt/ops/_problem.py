@@ -76,9 +76,8 @@ class Shapes(NamedTuple):
     saved: tuple[int, ...] | None
 
 
-def kept_shapes(spec: Spec, a: Inputs, *, keep: bool, cells: bool) -> Shapes:
-    """What a forward pass gives; see `forward`."""
-    n = sizes(spec, a)
+def kept_shapes(spec: Spec, n: Sizes, a: Inputs, *, keep: bool, cells: bool) -> Shapes:
+    """What a forward pass of these sizes gives."""
     every_h, last = (n.T, n.B, n.H), (n.B, n.H)
     saved = None
     if keep and n.slots == 4 and not spec.low:

@@ -1,6 +1,7 @@
 """One forward and one backward pass of a recurrence through the native kernels: tensors in, tensors out."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,7 +24,7 @@ def forward(spec: Spec, a: Inputs, *, keep: bool, cells: bool) -> Outputs:
     if a.lengths is not None:  # a compiled graph and a transform see them here for the first time
         check_lengths(a.lengths, n.T, n.B)
     dtype = a.x.dtype
-    shapes = kept_shapes(spec, a, keep=keep, cells=cells)
+    shapes = kept_shapes(spec, n, a, keep=keep, cells=cells)
     out = Outputs(
         a.x.new_empty(*shapes.y),  # the caller's: it may be resized, shared or kept, which ends a lease
         a.x.new_empty(*shapes.h_n),
@@ -48,8 +49,8 @@ def backward(
     """
     n = sizes(spec, a)
     # Hooks on saved tensors may have given them other strides.
-    a, out = Inputs._make(map(pool.dense, a)), Outputs._make(map(pool.dense, out))
-    grads = {name: pool.dense(grad) for name, grad in grads.items()}
+    a, out = Inputs._make(_dense(a)), Outputs._make(_dense(out))
+    grads = dict(zip(grads, _dense(grads.values()), strict=True))
     found = {"h_0": _start(grads["h_n"], a.h_0)}
     if a.c_0 is not None:
         found["c_0"] = _start(grads["c_n"], a.c_0)
@@ -70,6 +71,10 @@ def _call(spec: Spec, n: Sizes, a: Inputs, *rest: Tensor | None) -> native.Call:
     return native.Call(
         n.T, n.B, n.I, n.H, spec.reverse, torch.get_num_threads(), 0, *strides, None, 0, *addresses
     )
+
+
+def _dense(tensors: Iterable[Tensor | None]) -> list[Any]:
+    return [t if t is None or t.is_contiguous() else pool.dense(t) for t in tensors]
 
 
 def _start(grad: Tensor | None, like: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .._problem import Inputs, Outputs, Spec, kept_shapes, state_dtype
+from .._problem import Inputs, Outputs, Spec, kept_shapes, sizes, state_dtype
 from . import _stepwise
 from ._graphs import Arguments
 from ._launch import launch
@@ -28,7 +28,8 @@ def forward(spec: Spec, a: Inputs, *, keep: bool, cells: bool) -> Outputs:
     op, (R, T, B, _), H = spec.op.partition("_")[0], a.x.shape, a.w_hh.shape[2]
     real = state_dtype(a.x.dtype)
     h, c = _copy(a.h_0, real), _copy(a.c_0, real)
-    shapes = kept_shapes(spec, _first(a), keep=keep, cells=cells)
+    one = _first(a)
+    shapes = kept_shapes(spec, sizes(spec, one), one, keep=keep, cells=cells)
     y = a.x.new_empty(R, *shapes.y)
     every_cell = None if shapes.cells is None else a.x.new_empty(R, *shapes.cells, dtype=real)
     saved = None if shapes.saved is None else a.x.new_empty(R, *shapes.saved)
