@@ -47,8 +47,10 @@ def load_square(w, k, n, H: tl.constexpr, K_STRIDE: tl.constexpr, N_STRIDE: tl.c
 def multiply_add(a, b, c, PRECISION: tl.constexpr):
     """a b + c, summed in the dtype of c."""
     if PRECISION == "wide":  # the interpreter multiplies the bits of bfloat16
-        return tl.dot(a.to(c.dtype), b.to(c.dtype), c, input_precision="ieee")
-    return tl.dot(a, b, c, input_precision=PRECISION)
+        c = tl.dot(a.to(c.dtype), b.to(c.dtype), c, input_precision="ieee")
+    else:
+        c = tl.dot(a, b, c, input_precision=PRECISION)
+    return c
 
 
 @triton.jit
@@ -67,23 +69,26 @@ def sigmoid(x):
 
 @triton.jit
 def tanh(x, EXACT: tl.constexpr):
-    if not EXACT:
-        return 2 / (1 + tl.exp(-2 * x)) - 1
-    # expm1 after Kahan, where 1 - exp would cancel
-    a = -2 * tl.abs(x)
-    u = tl.exp(a)
-    small = a > -0.5
-    log = tl.log(tl.where(small & (u != 1), u, 0.5))
-    e = tl.where(small, tl.where(u == 1, a, (u - 1) * a / log), u - 1)
-    return tl.where(x < 0, e, -e) / (2 + e)
+    if EXACT:  # expm1 after Kahan, where 1 - exp would cancel
+        a = -2 * tl.abs(x)
+        u = tl.exp(a)
+        small = a > -0.5
+        log = tl.log(tl.where(small & (u != 1), u, 0.5))
+        e = tl.where(small, tl.where(u == 1, a, (u - 1) * a / log), u - 1)
+        y = tl.where(x < 0, e, -e) / (2 + e)
+    else:
+        y = 2 / (1 + tl.exp(-2 * x)) - 1
+    return y
 
 
 @triton.jit
 def keep_at(keep, replica, t, rows, B, replica_stride, PER_ROW: tl.constexpr):
     """The factor on a path at step t: of each row, or one for all."""
     if PER_ROW:
-        return tl.load(keep + replica * replica_stride + t * B + rows, rows < B, 0)[:, None]
-    return tl.load(keep + replica * replica_stride + t)
+        factor = tl.load(keep + replica * replica_stride + t * B + rows, rows < B, 0)[:, None]
+    else:
+        factor = tl.load(keep + replica * replica_stride + t)
+    return factor
 
 
 @triton.jit
