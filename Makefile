@@ -38,7 +38,7 @@ gpu-check:
 		tests/ops/test_cuda.py tests/ops/triton/test_on_gpu.py
 
 gpu-bench:
-	BPTT_ISA=none PYTHONPATH=src $(GPU_PYTHON) -m bptt.bench.gpu --out results/bench/gpu.json
+	BPTT_ISA=none PYTHONPATH=src $(GPU_PYTHON) -m bptt.bench.gpu --out results/bench/gpu-kernels.json
 
 lint: setup
 	$(BIN)/ruff check .

@@ -108,9 +108,7 @@ def explain_call(call: Call) -> Explanation:
     how: str | None = None
     reasons: dict[str, str] = {}
     for backend in _backends:
-        reason = _objection(backend, call)
-        if _asked_for is None and reason is None:
-            reason = _leaves(backend, call)
+        reason = _objection(backend, call, named=_asked_for is not None)
         if _asked_for not in (None, backend.name):
             reason = f"{_asked_for} was asked for"
         if reason is not None:
@@ -131,9 +129,7 @@ def serve(call: Call, backend: str | None) -> Any:
     for candidate in _backends:
         if backend not in (None, candidate.name):
             continue
-        reason = _objection(candidate, call)
-        if reason is None and backend is None:
-            reason = _leaves(candidate, call)
+        reason = _objection(candidate, call, named=backend is not None)
         if reason is None:
             return candidate.run(call)
         reasons.append(f"{candidate.name}: {reason}")
@@ -150,12 +146,11 @@ def _names() -> list[str]:
     return [backend.name for backend in _backends]
 
 
-def _objection(backend: Backend, call: Call) -> str | None:
-    return backend.missing() or backend.refuses(call)
-
-
-def _leaves(backend: Backend, call: Call) -> str | None:
-    """Why a backend that could serve a call leaves it to a later one, unless it is named."""
-    if backend is _cudnn and _objection(_triton, call) is None and _triton.in_one_kernel(call):
-        return "triton runs the whole sequence in one kernel"
-    return None
+def _objection(backend: Backend, call: Call, *, named: bool) -> str | None:
+    """Why a backend does not serve a call, if only because a later one does better and it is not named."""
+    reason = backend.missing() or backend.refuses(call)
+    if reason is None and backend is _cudnn and not named:
+        later = _objection(_triton, call, named=True)
+        if later is None and _triton.in_one_kernel(call):
+            return "triton runs the whole sequence in one kernel"
+    return reason

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ._check import check_keep_shape, prepare
 from ._passes import backward, forward
-from ._problem import DIFFERENTIABLE, Inputs, Outputs, Shapes, Spec, kept_shapes, sizes, state_dtype
+from ._problem import DIFFERENTIABLE, Inputs, Outputs, Shapes, Spec, dense, kept_shapes, sizes, state_dtype
 from ._shared_library import DTYPES, OPS
 
 _KERNELS = ("native", "triton")
@@ -43,7 +43,7 @@ def _forward(
     c_keep: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     inputs = Inputs._make(
-        map(_dense, (x, h_0, c_0, w_ih, w_hh, b_ih, b_hh, h_tap, c_tap, lengths, h_keep, c_keep))
+        map(dense, (x, h_0, c_0, w_ih, w_hh, b_ih, b_hh, h_tap, c_tap, lengths, h_keep, c_keep))
     )
     spec = Spec(op, reverse, low, kernels)
     _check_inputs(spec, inputs)
@@ -76,10 +76,10 @@ def _backward(
     inputs: list[Tensor | None],
     outputs: list[Tensor],
 ) -> list[Tensor]:
-    spec, a = Spec(op, reverse, low, kernels), Inputs._make(map(_dense, inputs))
+    spec, a = Spec(op, reverse, low, kernels), Inputs._make(map(dense, inputs))
     _check_inputs(spec, a)
-    named = dict(zip(Outputs._fields, map(_dense, grads), strict=False))
-    y, cells, saved = (_dense(tensor) if tensor.numel() else None for tensor in outputs)
+    named = dict(zip(Outputs._fields, map(dense, grads), strict=False))
+    y, cells, saved = (dense(tensor) if tensor.numel() else None for tensor in outputs)
     out = Outputs(y, None, None, cells, saved)
     shapes = kept_shapes(spec, sizes(spec, a), a, keep=True, cells=True)
     for name in ("y", "cells", "saved"):
@@ -161,7 +161,3 @@ def _dtype(name: str, x: Tensor) -> torch.dtype:
     if name == "lengths":
         return torch.int64
     return state_dtype(x.dtype) if name.startswith("c") or name.endswith("keep") else x.dtype
-
-
-def _dense(tensor: Tensor | None) -> Tensor | None:
-    return None if tensor is None else tensor.contiguous()

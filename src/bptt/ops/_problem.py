@@ -1,6 +1,6 @@
 """A recurrence to run: what every part of a backend with kernels is given, and gives."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -92,3 +92,8 @@ def kept_shapes(spec: Spec, n: Sizes, a: Inputs, *, keep: bool, cells: bool) -> 
 def state_dtype(dtype: torch.dtype) -> torch.dtype:
     """Of cells, and of what is summed over steps, beside numbers of `dtype`."""
     return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def dense(tensor: Tensor | None) -> Any:
+    """The tensor without gaps, if there is one."""
+    return None if tensor is None else tensor.contiguous()

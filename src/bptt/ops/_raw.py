@@ -13,13 +13,7 @@ from ._problem import DIFFERENTIABLE, Inputs, Outputs, Sizes, Spec, kept_shapes,
 
 
 def forward(spec: Spec, a: Inputs, *, keep: bool, cells: bool) -> Outputs:
-    """Run over all steps.
-
-    Args:
-        spec, a: the call.
-        keep: whether a backward pass will follow.
-        cells: whether the cells of every step are wanted (LSTM).
-    """
+    """Run over all steps; see `_passes.forward`."""
     n = sizes(spec, a)
     if a.lengths is not None:  # a compiled graph and a transform see them here for the first time
         check_lengths(a.lengths, n.T, n.B)
@@ -39,14 +33,7 @@ def forward(spec: Spec, a: Inputs, *, keep: bool, cells: bool) -> Outputs:
 def backward(
     spec: Spec, a: Inputs, out: Outputs, grads: Mapping[str, Tensor | None], wanted: frozenset[str]
 ) -> dict[str, Tensor]:
-    """The gradients of the inputs.
-
-    Args:
-        spec, a: the call.
-        out: what `forward` gave with `keep`.
-        grads: gradients of y, h_n, c_n and cells, where there are any.
-        wanted: names out of `DIFFERENTIABLE`.
-    """
+    """The gradients of the inputs; see `_passes.backward`."""
     n = sizes(spec, a)
     # Hooks on saved tensors may have given them other strides.
     a, out = Inputs._make(_dense(a)), Outputs._make(_dense(out))

@@ -40,6 +40,7 @@ def launch(kernel: Any, how: Plan, arguments: Mapping[str, Any]) -> None:
             _best[key] = tuner.best_config.all_kwargs()
 
 
+@cache
 def options(warps: int) -> dict[str, Any]:
     """What a kernel is compiled with.
 

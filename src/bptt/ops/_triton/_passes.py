@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .._problem import Inputs, Outputs, Spec, kept_shapes, sizes, state_dtype
+from .._problem import Inputs, Outputs, Spec, dense, kept_shapes, sizes, state_dtype
 from . import _stepwise
 from ._graphs import Arguments
 from ._launch import launch
@@ -19,7 +19,6 @@ from ._products import GradientSums, arguments_again, b_n, from_inputs, states_b
 from .kernels import gru, lstm, rnn
 
 _KERNELS: dict[str, ModuleType] = {"lstm": lstm, "gru": gru, "rnn": rnn}
-_SLOTS = {"lstm": 4, "gru": 4, "rnn": 1}
 _CHUNK = 64 << 20  # bytes of gates that are computed again at a time
 
 
@@ -55,17 +54,17 @@ def backward(
     dh, dc = _start(grads["h_n"], a.h_0, real), None if a.c_0 is None else _start(grads["c_n"], a.c_0, real)
     taps = {name: _like(getattr(a, name)) for name in wanted & {"h_tap", "c_tap"}}
     h_keep, c_keep = a.h_keep, a.c_keep
-    y = _dense(out.y)
+    y = dense(out.y)
     arguments = _common(spec, a) | _with_strides(h_keep=h_keep, c_keep=c_keep)
     arguments |= {
         "H_KEEP_PER_ROW": h_keep is not None and h_keep.dim() == 3,
         "C_KEEP_PER_ROW": c_keep is not None and c_keep.dim() == 3,
         "y": y,
-        "cells": _dense(out.cells),
-        "h_0": _dense(a.h_0),
-        "c_0": _dense(a.c_0),
-        "grad_y": _dense(grads["y"]),
-        "grad_cells": _dense(grads["cells"]),
+        "cells": dense(out.cells),
+        "h_0": dense(a.h_0),
+        "c_0": dense(a.c_0),
+        "grad_y": dense(grads["y"]),
+        "grad_cells": dense(grads["cells"]),
         "product": None if how.resident else torch.empty_like(dh, dtype=a.x.dtype),
         "weights": a.w_hh,
         "dh": dh,
@@ -80,8 +79,8 @@ def backward(
     for start, part in _parts(T, most, reverse=spec.reverse):
         count = part.stop - part.start
         before = states_before(a, y, part, reverse=spec.reverse)
-        saved = arguments_again(a, op, before, part) if again else _dense(out.saved)
-        d_gates = a.x.new_empty(R, count, B, _SLOTS[op] * H)
+        saved = arguments_again(a, op, before, part) if again else dense(out.saved)
+        d_gates = a.x.new_empty(R, count, B, sizes(spec, _first(a)).slots * H)
         arguments |= {"saved": y if saved is None else saved, "d_gates": d_gates}
         arguments |= {"first": part.start, "count": count, "start": start, "steps": count}
         if how.resident:
@@ -99,9 +98,9 @@ def backward(
 
 def _common(spec: Spec, a: Inputs) -> Arguments:
     _, T, B, _ = a.x.shape
-    sizes = {"T": T, "B": B, "H": a.w_hh.shape[2]}
+    numbers = {"T": T, "B": B, "H": a.w_hh.shape[2]}
     flags = {"REVERSE": spec.reverse, "RELU": spec.op == "rnn_relu"}
-    return sizes | flags | _with_strides(w=a.w_hh, lengths=a.lengths)
+    return numbers | flags | _with_strides(w=a.w_hh, lengths=a.lengths)
 
 
 def _with_strides(**tensors: Tensor | None) -> Arguments:
@@ -128,10 +127,6 @@ def _parts(T: int, most: int, *, reverse: bool) -> Iterator[tuple[int, slice]]:
 
 def _first(a: Inputs) -> Inputs:
     return Inputs._make(None if tensor is None else tensor[0] for tensor in a)
-
-
-def _dense(tensor: Any) -> Any:
-    return None if tensor is None else tensor.contiguous()
 
 
 def _like(tensor: Tensor) -> Tensor:

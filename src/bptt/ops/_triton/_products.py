@@ -61,7 +61,7 @@ class GradientSums:
     """
 
     def __init__(self, a: Inputs, op: str, wanted: frozenset[str]) -> None:
-        self._a, self._op, self._wanted = a, op, wanted
+        self._a, self._wanted = a, wanted
         self._sums: dict[str, Tensor] = {}
         self._dx = torch.empty(a.x.shape, dtype=a.x.dtype, device=a.x.device) if "x" in wanted else None
         # Its gradients come in the order n, r, z, and b_hn's: those of W_ih lie together, those of W_hh too.
@@ -69,7 +69,7 @@ class GradientSums:
 
     def add(self, part: slice, d_gates: Tensor, before: Tensor) -> None:
         """Count in `d_gates` `(R, steps, B, slots)`, of the steps that began with `before`."""
-        x_side, h_side = self.sides(d_gates)
+        x_side, h_side = self._sides(d_gates)
         if self._dx is not None:
             self._dx[:, part] = _product(x_side, self._a.w_ih.roll(self._turn, 1), None)
         if "w_ih" in self._wanted:
@@ -81,14 +81,14 @@ class GradientSums:
         if "b_hh" in self._wanted:
             self._add("b_hh", h_side.sum((1, 2)))
 
-    def sides(self, d_gates: Tensor) -> tuple[Tensor, Tensor]:
-        """What W_ih x and W_hh h get."""
-        return (d_gates[..., : -self._turn], d_gates[..., self._turn :]) if self._turn else (d_gates, d_gates)
-
     def totals(self) -> dict[str, Tensor]:
         dtype = self._a.x.dtype
         found = {name: total.to(dtype) for name, total in self._sums.items()}
         return found if self._dx is None else found | {"x": self._dx}
+
+    def _sides(self, d_gates: Tensor) -> tuple[Tensor, Tensor]:
+        """What W_ih x and W_hh h get."""
+        return (d_gates[..., : -self._turn], d_gates[..., self._turn :]) if self._turn else (d_gates, d_gates)
 
     def _add(self, name: str, term: Tensor) -> None:
         if name in self._sums:
