@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from helpers.problems import assert_same, gradients, leaves, run
+from helpers.problems import assert_same, constants, gradients, leaves, run
+from torch.autograd import forward_ad
 
 from bptt import ops
 from bptt.ops import _cudnn
@@ -40,6 +41,14 @@ def test_it_computes_the_same(op, reverse, bias, on_the_cpu):
 def test_named_it_says_what_it_cannot(options, reason, on_the_cpu):
     with pytest.raises(RuntimeError, match=f"cannot be served: cudnn: {reason}"):
         run("lstm", leaves("lstm", dtype=torch.float32), backend="cudnn", **options)
+
+
+def test_forward_mode_is_refused_by_name(on_the_cpu):
+    a = constants("gru")
+    with forward_ad.dual_level():
+        a["x"] = forward_ad.make_dual(a["x"], torch.ones_like(a["x"]))
+        with pytest.raises(RuntimeError, match="cudnn: forward-mode derivatives go through the reference"):
+            run("gru", a, backend="cudnn")
 
 
 def test_what_the_kernels_do_in_one_launch_is_left_to_them(on_the_cpu, monkeypatch):

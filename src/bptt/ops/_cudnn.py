@@ -8,6 +8,7 @@ from torch._C._functorch import get_interpreter_stack
 
 from ._call import Call
 from ._check import states
+from ._kernels import has_tangents, traced
 
 _FUNCTIONS = {"lstm": "lstm", "gru": "gru", "tanh": "rnn_tanh", "relu": "rnn_relu"}
 _CUTS = ("h_keep", "c_keep", "h_tap", "c_tap")
@@ -42,14 +43,12 @@ class Cudnn:
         _, c_0 = states(a)
         if c_0 is not None and c_0.dtype != x.dtype:
             return f"its c has x's dtype {x.dtype}, got {c_0.dtype}"
-        if (
-            torch.compiler.is_compiling()
-            or torch._C._len_torch_dispatch_stack() > 0
-            or torch.jit.is_tracing()
-        ):
+        if traced() or torch.jit.is_tracing():
             return "in a graph the recurrence is one operator of bptt's"
         if get_interpreter_stack():
             return "torch.func transforms have no rules for it"
+        if has_tangents(a):
+            return "forward-mode derivatives go through the reference"
         return None
 
     def refuses_device(self, x: Tensor) -> str | None:

@@ -44,13 +44,13 @@ class Kernels:
             )
         if not torch.compiler.is_compiling():
             transforms = [level.key() for level in get_interpreter_stack() or ()]
-            if TransformType.Jvp in transforms or _has_tangents(a):
+            if TransformType.Jvp in transforms or has_tangents(a):
                 return "forward-mode derivatives go through the reference"
             if torch.jit.is_tracing():
                 return "the tracer of torch.jit sees the reference's operators only"
             if TransformType.Functionalize in transforms:
                 return "torch.func.functionalize goes through the reference"
-        if _traced() and _transformed():
+        if traced() and _transformed():
             return "compiled torch.func transforms go through the reference"
         return None
 
@@ -61,7 +61,7 @@ class Kernels:
         spec = Spec(op, a["reverse"], a["memory"] == "low", self.name)
         cells = a.get("return_cells", False)
         wants_gradient = _wants_gradient(inputs)
-        if _traced() or not (_transformed() or is_memory(*inputs)):
+        if traced() or not (_transformed() or is_memory(*inputs)):
             out = _library.recurrence(spec, inputs, keep=wants_gradient, cells=cells)
         elif wants_gradient or _transformed():
             out = Outputs(*Recurrence.apply(spec, *inputs))
@@ -114,12 +114,13 @@ def _transformed() -> bool:
     return bool(get_interpreter_stack())
 
 
-def _traced() -> bool:
+def traced() -> bool:
     """Whether the tensors may stand for others: under torch.compile, export, make_fx and fake tensors."""
     return torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0
 
 
-def _has_tangents(arguments: Any) -> bool:
+def has_tangents(arguments: Any) -> bool:
+    """Whether any argument is a dual number of forward-mode differentiation."""
     if forward_ad._current_level < 0:
         return False
     values = (value if isinstance(value, (tuple, list)) else (value,) for value in arguments.values())
