@@ -1,5 +1,6 @@
 """What a short call costs, counted in Python calls: seconds would differ from run to run."""
 
+import gc
 import sys
 
 import pytest
@@ -17,11 +18,14 @@ def python_calls(function):
         nonlocal calls
         calls += event in ("call", "c_call")
 
+    gc.collect()
+    gc.disable()  # what it would finalize meanwhile is called, too
     sys.setprofile(count)
     try:
         function()
     finally:
         sys.setprofile(None)
+        gc.enable()
     return calls
 
 
