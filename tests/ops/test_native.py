@@ -65,6 +65,19 @@ def expanded(tensor):
     return tensor[:1].expand_as(tensor)
 
 
+def far_from_the_kink(a, options):
+    """Whether no argument of a relu is so small that rounding to float32 may change its sign."""
+    taps = {"h_tap": a["h_tap"]} if "h_tap" in a else {}
+    rest = {name: tensor for name, tensor in a.items() if name not in taps}
+    y, first = run("rnn", rest, backend="reference", **taps, **options)["y"], a["h_0"][None]
+    before = torch.cat([y[1:], first] if options["reverse"] else [first, y[:-1]])
+    if options["reverse"] and "lengths" in options:
+        begins = torch.arange(len(y))[:, None] == options["lengths"] - 1
+        before = torch.where(begins[..., None], first, before)
+    argument = a["x"] @ a["w_ih"].T + before @ a["w_hh"].T + a.get("b_ih", 0) + a.get("b_hh", 0)
+    return argument.abs().min() > 1e-5
+
+
 @each_isa
 @settings(deadline=None, max_examples=60)
 @given(
@@ -74,6 +87,8 @@ def expanded(tensor):
 )
 def test_equals_the_reference(isa, problem, layout, count):
     op, a, options = problem
+    if options.get("nonlinearity") == "relu":
+        assume(far_from_the_kink({name: layout(tensor.detach()) for name, tensor in a.items()}, options))
     expected, expected_grads = answer("reference", op, a, options, torch.float64, layout)
     for dtype, tolerance in ((torch.float64, 1e-12), (torch.float32, 2e-5)):
         with using(isa), threads(count):
