@@ -8,7 +8,10 @@ RUNS ?= runs
 STAGE ?= check
 GPU_PYTHON ?= $(BIN)/python
 
-.PHONY: setup demo test test-slow gpu gpu-check gpu-bench lint docs clean
+PRECISION ?= float32
+STAGES := copying-100 copying-300 smnist pmnist
+
+.PHONY: setup demo test test-slow gpu gpu-check gpu-bench $(STAGES:%=gpu-%) lint docs clean
 
 setup: $(VENV)/.installed
 
@@ -35,10 +38,14 @@ gpu: $(if $(filter $(BIN)/python,$(GPU_PYTHON)),setup) gpu-$(STAGE)
 
 gpu-check:
 	BPTT_ISA=none PYTHONPATH=src $(GPU_PYTHON) -m pytest -q -o addopts=--import-mode=importlib \
-		tests/ops/test_cuda.py tests/ops/triton/test_on_gpu.py
+		tests/ops/test_cuda.py tests/ops/triton/test_on_gpu.py tests/train/test_on_gpu.py
 
 gpu-bench:
 	BPTT_ISA=none PYTHONPATH=src $(GPU_PYTHON) -m bptt.bench.gpu --out results/bench/gpu-kernels.json
+
+# A few minutes of a paper's experiment at a time, from runs/gpu/*.tar.xz to the same: again until all have ended.
+$(STAGES:%=gpu-%):
+	BPTT_ISA=none PYTHONPATH=src $(GPU_PYTHON) -m bptt.experiments.stages $(STAGE) --precision $(PRECISION) $(ARGS)
 
 lint: setup
 	$(BIN)/ruff check .

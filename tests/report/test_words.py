@@ -165,6 +165,19 @@ def test_what_was_run_in_a_sentence(make_study):
     )
 
 
+@pytest.mark.parametrize("precision", ["float32", "bf16-mixed"])
+def test_another_precision_than_the_papers_is_told_in_the_sentence(make_study, precision):
+    folder = make_study(seeds=[0])
+    page = json.loads((folder / "study.json").read_text())
+    page["spec"]["arms"] = {arm["name"]: {"train": {"precision": precision}} for arm in page["arms"]}
+    (folder / "study.json").write_text(json.dumps(page))
+    (study,) = report.load([folder])
+    assert ("computed in bf16-mixed instead of float32" in sentence(study)) == (precision == "bf16-mixed")
+    assert ("bf16-mixed" in report.write([folder]).index.read_text().partition("<h2>Outcome")[0]) == (
+        precision == "bf16-mixed"
+    )
+
+
 def test_each_arm_has_its_own_seeds_in_the_sentence(make_study):
     folder = make_study(arms=ABC, seeds=range(10), epochs=2)
     page = json.loads((folder / "study.json").read_text())

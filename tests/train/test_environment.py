@@ -6,6 +6,7 @@ import pickle
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,7 @@ def stopped(folder, **given):
 
 RESUME = """
 import sys
+from dataclasses import replace
 from pathlib import Path
 import torch
 from helpers import runs
@@ -102,8 +104,13 @@ def test_taking_the_fingerprint_touches_no_random_stream():
     ],
 )
 def test_a_run_says_in_words_what_computed_its_recurrences(backend, device, words):
-    recorded = {"backend": backend, "device": device, "instruction_set": "avx2"}
+    recorded = {"backend": backend, "device": device, "instruction_set": "avx2", "precision": "float32"}
     assert train.served_by(recorded) == words
+
+
+def test_no_native_kernel_computes_in_bfloat16():
+    told = train.environment(replace(CONFIG, precision="bf16-mixed"))
+    assert train.served_by(told) == "reference"
 
 
 @pytest.mark.parametrize(

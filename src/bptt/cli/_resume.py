@@ -28,7 +28,10 @@ class Arguments:
     workers: Annotated[
         str | None, arg(metavar="N", help_behavior_hint="(default: the cores, one on a GPU)")
     ] = None
-    """Runs at once."""
+    """Processes at once."""
+    replicas: Annotated[str | None, arg(metavar="R", help_behavior_hint="(default: 1)")] = None
+    """Runs that a process trains together: on a GPU as one model with a row for each, on a CPU in threads.
+    Only runs alike but for seed, p, learning rate and the like share a process."""
     accept_environment: FlagCreatePairsOff[bool] = False
     """Go on with runs that were begun under other versions or threads, and mark them so."""
 
@@ -37,6 +40,7 @@ def main(argv: Sequence[str]) -> int:
     """Resume what the arguments ask for."""
     given = parse(Arguments, "resume", argv, takes="one folder, of a study or of a run in it")
     workers = whole_number("--workers", given.workers)
+    replicas = whole_number("--replicas", given.replicas)
     check_there([given.folder])
     folder = only_study(given.folder)
     from .. import experiments
@@ -46,6 +50,7 @@ def main(argv: Sequence[str]) -> int:
         return experiments.resume(
             folder,
             workers=workers,
+            replicas=1 if replicas is None else replicas,
             data=given.data,
             accept_environment=given.accept_environment,
             observe=observe,

@@ -48,7 +48,10 @@ class Arguments:
     workers: Annotated[
         str | None, arg(metavar="N", help_behavior_hint="(default: the cores, one on a GPU)")
     ] = None
-    """Runs at once."""
+    """Processes at once."""
+    replicas: Annotated[str | None, arg(metavar="R", help_behavior_hint="(default: 1)")] = None
+    """Runs that a process trains together: on a GPU as one model with a row for each, on a CPU in threads.
+    Only runs alike but for seed, p, learning rate and the like share a process."""
     accept_environment: FlagCreatePairsOff[bool] = False
     """Go on with runs that were begun under other versions or threads, and mark them so."""
 
@@ -58,6 +61,7 @@ def main(argv: Sequence[str]) -> int:
     given = parse(Arguments, "run", argv, takes="one experiment: a name of `bptt ls` or a spec file")
     seeds = None if given.seeds is None else whole_numbers("--seeds", given.seeds)
     workers = whole_number("--workers", given.workers)
+    replicas = whole_number("--replicas", given.replicas)
     # torch loads here, after the flags have been found right.
     from .. import experiments
     from ._conclude import conclude
@@ -75,6 +79,7 @@ def main(argv: Sequence[str]) -> int:
             spec,
             given.out,
             workers=workers,
+            replicas=1 if replicas is None else replicas,
             data=given.data,
             command=shlex.join(["bptt", "run", *argv]),
             accept_environment=given.accept_environment,

@@ -44,6 +44,8 @@ def check(document: Document, profile: str, device: str) -> tuple[Spec, list[Pro
         arms.append(arm)
         problems += found
     problems += check_labels(arms)
+    if device == "cpu" and any(arm.train.get("precision") == "tf32" for arm in arms):
+        problems.append(Problem("train.precision", 'must be one that a CPU has, got "tf32"'))
     base = {section: BINDERS[section](table(document.get(section)))[0] for section in SECTIONS}
     name, title = about.get("name", ""), about.get("title", "")
     spec = Spec(name, profile, title, about["source"], device, tuple(seeds), tuple(arms), base)

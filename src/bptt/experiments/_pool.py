@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing import connection, get_context, resource_tracker
 from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
@@ -29,14 +29,14 @@ _POLL_SECONDS = 0.2
 class _Active:
     job: Job
     process: BaseProcess
-    last: Message | None = None
+    ended: set[str] = field(default_factory=set)  # names of its runs
 
 
 def execute(
     jobs: Sequence[Job],
     workers: int,
     *,
-    receive: Callable[[Job, Message], None],
+    receive: Callable[[Message], None],
     stopping: Callable[[], bool],
     insisting: Callable[[], bool],
 ) -> None:
@@ -45,7 +45,7 @@ def execute(
     Args:
         jobs: what to run, in order.
         workers: how many processes at once, at least 1.
-        receive: called here, in this process, with each message of each job: `start`, any number of
+        receive: called here, in this process, with the messages of each run: `start`, any number of
             `progress`, and one that says how it ended: `end`, `error`, `killed` or `stopped`.
         stopping: asked often; once true, no job starts and those under way are asked to save and stop.
         insisting: as often; once true, those that have not stopped yet are killed.
@@ -57,7 +57,8 @@ def execute(
         while active or (waiting and not stopping()):
             while waiting and len(active) < workers and not stopping():
                 job = waiting.popleft()
-                receive(job, Message("start"))
+                for part in job.parts:
+                    receive(Message(part.name, "start"))
                 ours, process = _start(job)
                 active[ours] = _Active(job, process)
             if stopping() and deadline is None:
@@ -75,7 +76,7 @@ def execute(
             run.process.join()
 
 
-def _hear(active: dict[Any, _Active], ready: Any, receive: Callable[[Job, Message], None]) -> None:
+def _hear(active: dict[Any, _Active], ready: Any, receive: Callable[[Message], None]) -> None:
     run = active[ready]
     try:
         message = ready.recv()
@@ -84,12 +85,15 @@ def _hear(active: dict[Any, _Active], ready: Any, receive: Callable[[Job, Messag
         del active[ready]
         ready.close()
         run.process.join()
-        receive(run.job, run.last or Message("killed", _cause(run.process.exitcode)))
+        for part in run.job.parts:
+            if part.name not in run.ended:
+                receive(Message(part.name, "killed", _cause(run.process.exitcode)))
         return
-    if message.kind == "progress":
-        receive(run.job, message)
-    else:
-        run.last = message
+    if message.run in run.ended:
+        return
+    if message.kind != "progress":
+        run.ended.add(message.run)
+    receive(message)
 
 
 def _cause(exitcode: int | None) -> str:
@@ -103,7 +107,7 @@ def _cause(exitcode: int | None) -> str:
 def _start(job: Job) -> tuple[connection.Connection, BaseProcess]:
     context = _context()
     ours, theirs = context.Pipe(duplex=True)
-    process = context.Process(target=_child.main, args=(job, theirs), name=job.name, daemon=True)
+    process = context.Process(target=_child.main, args=(job, theirs), name=job.parts[0].name, daemon=True)
     with _environment(_ONE_THREAD), _interrupts_held():
         process.start()
     theirs.close()

@@ -1,19 +1,19 @@
-"""Running a study: arms × seeds, each in its own process, exact through any interruption."""
+"""Running a study: arms × seeds in processes, exact through any interruption."""
 
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from .. import train
-from .._cpus import available_cpus
 from . import _build, _stored, _study
-from ._child import Job, Message, record_failure
+from ._child import Job, Message, Part, record_failure
 from ._pool import execute
 from ._problems import Problem, SpecError, first_line
+from ._share import Share, shared_out, together
 from ._spec import Run, Spec
 from ._study import Study
 
@@ -60,6 +60,7 @@ def run(
     out: Path | str,
     *,
     workers: int | None = None,
+    replicas: int = 1,
     data: Path | str | None = None,
     command: str | None = None,
     accept_environment: bool = False,
@@ -72,7 +73,8 @@ def run(
     Args:
         spec: from `load`.
         out: the folder that holds study folders; this study's is `out / spec.folder`.
-        workers: runs at once; None for as many as there are cores for their threads, and one on a GPU.
+        workers: processes at once; None for as many as there are cores for their threads, and one on a GPU.
+        replicas: runs that a process trains together, at most (`bptt.train.fit_replicas`).
         data: where tasks look for their files first.
         command: what to record as the command that asked for this.
         accept_environment: go on with runs begun under other versions or threads, and mark them.
@@ -82,8 +84,8 @@ def run(
         How each run ended. A run that fails stops no other.
 
     Raises:
-        SpecError: if the task's data is not found, or given to a task that reads none, or workers is less
-            than 1, before anything is written.
+        SpecError: if the task's data is not found, or given to a task that reads none, or workers or replicas
+            is less than 1, or replicas cannot be had, before anything is written.
         StudyError: if a folder belongs to another spec or its study.json is damaged, before anything is
             written.
     """
@@ -91,19 +93,20 @@ def run(
     description, runs = _prepared(spec, place)
     asked = command or f"bptt.experiments.run({spec.experiment!r}, profile={spec.profile!r})"
     study = Study(Path(out) / spec.folder, spec, description, runs, place, (asked,))
-    limit = _workers(spec, workers)
+    share = shared_out(spec, workers, replicas)
     with study.held():  # another command may be adding its own seeds
         begun = (study.folder / _study.NAME).exists()
         joined = _study.joined(_stored.read(study.folder), study) if begun else study
         _study.check_folders(study.folder, runs)
         joined.write()
-    return _execute(study, limit, accept_environment, observe)
+    return _execute(study, share, accept_environment, observe)
 
 
 def resume(
     folder: Path | str,
     *,
     workers: int | None = None,
+    replicas: int = 1,
     data: Path | str | None = None,
     accept_environment: bool = False,
     observe: Callable[[Event], None] | None = None,
@@ -112,7 +115,7 @@ def resume(
 
     Args:
         folder: a study folder, or a run folder inside one.
-        workers: as in `run`.
+        workers, replicas: as in `run`.
         data: as in `run`; None for where the study found it.
         accept_environment: as in `run`.
         observe: as in `run`.
@@ -135,8 +138,8 @@ def resume(
     if not chosen:
         raise _study.StudyError(f"{folder} must be a study folder or one of its run folders, got neither")
     _study.check_folders(home, chosen)
-    limit = _workers(study.spec, workers)
-    return _execute(replace(study, runs=chosen, data=place), limit, accept_environment, observe)
+    share = shared_out(study.spec, workers, replicas)
+    return _execute(replace(study, runs=chosen, data=place), share, accept_environment, observe)
 
 
 def _prepared(spec: Spec, data: Path | None) -> tuple[Mapping[str, Any], tuple[Run, ...]]:
@@ -172,19 +175,14 @@ def _prepared(spec: Spec, data: Path | None) -> tuple[Mapping[str, Any], tuple[R
     return description, tuple(runs)
 
 
-def _workers(spec: Spec, workers: int | None) -> int:
-    if workers is None:
-        if spec.device != "cpu":
-            return 1
-        threads = max(arm.train["threads"] for arm in spec.arms)
-        return max(1, available_cpus() // threads)
-    if workers < 1:
-        raise SpecError([Problem("workers", f"must be an integer ≥ 1, got {workers}")])
-    return workers
+def _job(runs: Sequence[Run], study: Study, share: Share, accept_environment: bool) -> Job:
+    parts = (Part(one.name, (study.folder / one.folder).absolute(), one.document) for one in runs)
+    at_once = share.at_once if share.replicas > 1 else None
+    return Job(tuple(parts), study.data, study.commands[-1], accept_environment, at_once)
 
 
 def _execute(
-    study: Study, workers: int, accept_environment: bool, observe: Callable[[Event], None] | None
+    study: Study, share: Share, accept_environment: bool, observe: Callable[[Event], None] | None
 ) -> Result:
     events: dict[str, Event] = {}
 
@@ -193,7 +191,7 @@ def _execute(
         if observe is not None:
             observe(event)
 
-    jobs: dict[str, tuple[Job, Run]] = {}
+    left: dict[str, Run] = {}
     for one in study.runs:
         folder = study.folder / one.folder
         try:
@@ -204,19 +202,20 @@ def _execute(
         if outcome is not None:
             tell(Event("skip", one, folder, outcome=outcome))
             continue
-        command = study.commands[-1]
-        job = Job(one.name, folder.absolute(), one.document, study.data, command, accept_environment)
-        jobs[job.name] = (job, one)
+        left[one.name] = one
         tell(Event("queue", one, folder, saved=_has_state(folder) or None))
     with _interruptible() as asked:
 
-        def receive(job: Job, message: Message) -> None:
-            _, one = jobs[job.name]
+        def receive(message: Message) -> None:
+            one = left[message.run]
             tell(_event(one, study.folder / one.folder, message, asked() > 0))
 
         execute(
-            [job for job, _ in jobs.values()],
-            workers,
+            [
+                _job(group, study, share, accept_environment)
+                for group in together(left.values(), share.replicas)
+            ],
+            share.workers,
             receive=receive,
             stopping=lambda: asked() > 0,
             insisting=lambda: asked() > 1,

@@ -98,13 +98,20 @@ class Recurrent(nn.RNNBase):
         return [(layer, d) for layer in range(self.num_layers) for d in range(self._directions)]
 
     def _draw(
-        self, detach: Detach, shape: tuple[int, int], *, generator: torch.Generator | None, like: Tensor
+        self,
+        detach: Detach,
+        shape: tuple[int, int],
+        *,
+        generator: torch.Generator | None,
+        like: Tensor,
+        device: torch.device | str | None = None,
     ) -> dict[Key, Keeps]:
-        """The keeps that `detach` asks for, of `(T, B) = shape`, on the device of `like`."""
+        """The keeps that `detach` asks for, of `(T, B) = shape`, on `device` or on that of `like`."""
         dtype = torch.promote_types(like.dtype, torch.float32)
+        place = like.device if device is None else device
         return self._deal(
             detach.shared,
-            lambda: detach.sample(shape, generator=generator, device=like.device, dtype=dtype),
+            lambda: detach.sample(shape, generator=generator, device=place, dtype=dtype),
         )
 
     def _deal(self, shared: bool, toss: Callable[[], Keeps]) -> dict[Key, Keeps]:

@@ -61,7 +61,11 @@ def steer(
 
 
 def draw_keeps(
-    model: nn.Module, shape: tuple[int, int], *, generator: torch.Generator | None = None
+    model: nn.Module,
+    shape: tuple[int, int],
+    *,
+    generator: torch.Generator | None = None,
+    device: torch.device | str | None = None,
 ) -> dict[str, dict[Key, Keeps]]:
     """Toss the coins of every recurrent layer in a model, by its own `detach`, for `steer`.
 
@@ -69,16 +73,19 @@ def draw_keeps(
         model: any module.
         shape: `(T, B)`, steps and sequences.
         generator: where the coins come from; torch's global one if None.
+        device: of the keeps; None for that of each layer's weights.
 
     Returns:
-        For each layer that has a `detach`, by module name, a map from (layer, direction) to `Keeps`, on the
-        device of its weights: ones where p is 0, for which nothing is drawn. An RNN's keeps have no c.
+        For each layer that has a `detach`, by module name, a map from (layer, direction) to `Keeps`: ones
+        where p is 0, for which nothing is drawn. An RNN's keeps have no c.
 
     Raises:
         ValueError: if shape is not two non-negative ints.
     """
     return {
-        name: layer._draw(layer.detach, shape, generator=generator, like=layer._weights(0, 0).w_ih)
+        name: layer._draw(
+            layer.detach, shape, generator=generator, like=layer._weights(0, 0).w_ih, device=device
+        )
         for name, layer in recurrent_layers(model).items()
         if layer.detach is not None
     }

@@ -1,7 +1,7 @@
 """What came out, in sentences: the outcome, and what the outcome does not cover."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from . import _words as words
@@ -39,7 +39,7 @@ def sentence(study: Study) -> str:
     epochs = {study.horizon(arm) for arm in study.arms}
     span = str(epochs.pop()) if len(epochs) == 1 else f"{min(epochs)} to {max(epochs)}"
     what = f"{len(labels)} variants, or arms ({words.names(labels)})," if len(labels) > 1 else f"{labels[0]},"
-    text = f"{what} {_seeds(study)} for up to {span} epochs"
+    text = f"{what} {_seeds(study)} for up to {span} epochs{_precision(study)}"
     about = str(study.task.get("description") or "").strip().rstrip(".")
     return f"{text} on this task: {about}." if about else f"{text}."
 
@@ -123,6 +123,14 @@ def _seeds(study: Study) -> str:
         for arm, seeds in own.items()
     )
     return f"with {words.names(list(listed))}"
+
+
+def _precision(study: Study) -> str:
+    """How the numbers were rounded, if otherwise than in float32, in which the papers computed."""
+    trained = (spec.get("train") for arm in study.arms for spec in study.specs(arm))
+    told = {train.get("precision") for train in trained if isinstance(train, Mapping)}
+    others = sorted(str(each) for each in told - {None, "float32"})
+    return f", computed in {words.names(others)} instead of float32," if others else ""
 
 
 def _fate(study: Study, arm: ArmSummary) -> str:

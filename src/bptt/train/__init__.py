@@ -9,6 +9,7 @@ from ._errors import DiskFullError as DiskFullError
 from ._errors import EnvironmentChangedError as EnvironmentChangedError
 from ._errors import Interrupted as Interrupted
 from ._errors import LockedError as LockedError
+from ._errors import ReplicasMemoryError as ReplicasMemoryError
 from ._errors import RunError as RunError
 from ._errors import describe as describe
 from ._evaluate import evaluate as evaluate
@@ -24,3 +25,5 @@ from ._outcome import Outcome as Outcome
 from ._outcome import read_outcome as read_outcome
 from ._outcome import verify_outcome as verify_outcome
 from ._progress import Progress as Progress
+from ._replica import Replica as Replica
+from ._replicas import fit_replicas as fit_replicas

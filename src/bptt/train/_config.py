@@ -10,7 +10,7 @@ import torch
 from .. import ops
 
 Optimizer = Literal["adam", "adamw", "rmsprop", "sgd"]
-Precision = Literal["float32", "float64"]
+Precision = Literal["float32", "float64", "tf32", "bf16-mixed"]
 
 
 class ConfigError(ValueError):
@@ -42,7 +42,9 @@ class Config:
             epoch > n_epochs − 40 with epochs counted from 0: the last 39. That is 39 here.)
         solved_at: stop after the epoch whose validation accuracy reaches this; `"none"` never.
         eval_batch_size: sequences per batch in evaluation.
-        precision: dtype of the weights and of everything computed from them.
+        precision: `"float32"` and `"float64"` are the dtype of the weights and of everything computed from
+            them. `"tf32"`, on a GPU only, is float32 whose products are rounded to TF32. `"bf16-mixed"` has
+            weights, optimiser and loss in float32, and the model in torch.autocast to bfloat16.
         threads: torch's threads during the run, at most 1024; the number before it is
             restored.
         backend: of the recurrences, a name in `bptt.ops.backends()`; `"auto"` takes the fastest.
@@ -86,8 +88,13 @@ class Config:
 
     @property
     def dtype(self) -> torch.dtype:
-        """The torch dtype named by `precision`."""
-        return {"float32": torch.float32, "float64": torch.float64}[self.precision]
+        """Of weights, data and the optimiser's state."""
+        return torch.float64 if self.precision == "float64" else torch.float32
+
+    @property
+    def autocast(self) -> torch.dtype | None:
+        """What torch.autocast makes of the model's computations, if anything."""
+        return torch.bfloat16 if self.precision == "bf16-mixed" else None
 
     def _conflicts(self) -> list[tuple[str, str]]:
         problems = []

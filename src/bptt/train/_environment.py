@@ -4,7 +4,6 @@ import os
 import platform
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from importlib.metadata import version
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,8 @@ import torch
 
 from .. import ops
 from .._threads import threads
-from ._config import Config
+from .._versions import installed
+from ._config import Config, Precision
 from ._fingerprint import fingerprint
 
 Environment = dict[str, str | int]
@@ -32,28 +32,25 @@ def environment(config: Config, device: torch.device | str = "cpu") -> Environme
         device: where the model lives.
 
     Returns:
-        bptt, torch and python (versions), machine (architecture), cpu (instruction set torch uses) and
-        cpu_model, device (`"cpu"`, or the GPU's name), threads, precision, backend (`"auto"` with those it
-        can choose from, fastest first), instruction_set (of the native kernels), float32_products and
-        deterministic (torch's global settings), fingerprint (of a small fixed computation), and every set
-        environment variable that the numeric libraries read, under its own name. On CUDA also cuda and
+        bptt, torch and python (versions), machine (architecture), device (`"cpu"`, or the GPU's name),
+        threads, precision, backend (`"auto"` with those it can choose from, fastest first), float32_products
+        and deterministic (torch's global settings), fingerprint (of a small fixed computation), and every set
+        environment variable that the numeric libraries read, under its own name. On a CPU also cpu
+        (instruction set torch uses), cpu_model and instruction_set (of the native kernels), on CUDA cuda and
         cudnn (versions).
     """
     device = torch.device(device)
     with as_configured(config):
         return {
-            "bptt": version("bptt"),
+            "bptt": installed("bptt") or "from its sources",
             "torch": str(torch.__version__),
             "python": platform.python_version(),
             "machine": platform.machine(),
-            "cpu": torch.backends.cpu.get_cpu_capability(),
-            "cpu_model": _cpu_model(),
+            **(_cuda() if device.type == "cuda" else _cpu()),
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
             "threads": torch.get_num_threads(),
             "precision": config.precision,
             "backend": config.backend if config.backend != "auto" else f"auto: {_available()}",
-            "instruction_set": ops.instruction_set() or "none",
-            **(_cuda() if device.type == "cuda" else {}),
             "float32_products": _float32_products(device),
             "deterministic": str(torch.are_deterministic_algorithms_enabled()),
             "fingerprint": fingerprint(config.dtype, device),
@@ -68,17 +65,31 @@ def served_by(environment: Mapping[str, str]) -> str:
         environment: of the run, as `environment` gives it and spec.json keeps it.
     """
     backend = environment["backend"].removeprefix("auto: ").split(", ")
-    if environment["device"] != "cpu":
+    if environment["device"] != "cpu" or environment["precision"] == "bf16-mixed":
         backend = [name for name in backend if name != "native"]
     return f"the native kernels ({environment['instruction_set']})" if backend[0] == "native" else backend[0]
 
 
 @contextmanager
 def as_configured(config: Config) -> Iterator[None]:
-    """Inside, torch computes with the config's number of threads, and the ops on its backend."""
+    """Inside, torch computes with the config's threads and products, and the ops on its backend."""
     backend = None if config.backend == "auto" else config.backend
-    with threads(config.threads), ops.use_backend(backend):
+    with threads(config.threads), ops.use_backend(backend), _gpu_products(config.precision):
         yield
+
+
+@contextmanager
+def _gpu_products(precision: Precision) -> Iterator[None]:
+    # cuDNN's recurrent layers, and so the kernels beside them, round to TF32 unless they are told not to.
+    switches: Any = (torch.backends.cuda.matmul, torch.backends.cudnn.rnn)
+    before = [switch.fp32_precision for switch in switches]
+    try:
+        for switch in switches:
+            switch.fp32_precision = "tf32" if precision == "tf32" else "ieee"
+        yield
+    finally:
+        for switch, own in zip(switches, before, strict=True):
+            switch.fp32_precision = own
 
 
 def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
@@ -102,6 +113,14 @@ def _cpu_model() -> str:
         first = ""
     said = [[part.strip() for part in line.split(":", 1)] for line in first.splitlines() if ":" in line]
     return ", ".join(f"{key} {value}" for key, value in said if key in _CPU_KEYS) or platform.processor()
+
+
+def _cpu() -> Environment:
+    return {
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+        "cpu_model": _cpu_model(),
+        "instruction_set": ops.instruction_set() or "none",
+    }
 
 
 def _cuda() -> Environment:

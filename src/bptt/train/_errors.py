@@ -41,6 +41,26 @@ class EnvironmentChangedError(RunError):
         )
 
 
+class ReplicasMemoryError(RunError):
+    """Stacked runs that do not fit into the memory of their GPU; nothing of them has been trained.
+
+    Attributes:
+        needed: bytes for all of them; None if not even one fits.
+        free: bytes that there are.
+        fit: how many runs would fit.
+    """
+
+    def __init__(self, runs: int, *, needed: int | None, free: int, fit: int) -> None:
+        super().__init__(runs, needed, free, fit)
+        self.runs, self.needed, self.free, self.fit = runs, needed, free, fit
+
+    def __str__(self) -> str:
+        rule = f"{self.runs} replicas must fit into the {self.free:,} bytes that the GPU has free"
+        if self.needed is None:
+            return f"{rule}, and one alone does not: take a smaller batch_size"
+        return f"{rule}, and need {self.needed:,}: {self.fit} fit (--replicas {self.fit})"
+
+
 class DiskFullError(RunError):
     """No space left for a file; what was there before is untouched."""
 

@@ -11,10 +11,17 @@ from ._metrics import Sums
 from ._randomness import seeded_by
 
 
-def forward(model: torch.nn.Module, batch: Batch, dtype: torch.dtype) -> Tensor:
-    """The model's output on a batch, given lengths only where the task has them."""
+def forward(
+    model: Callable[..., Tensor], batch: Batch, dtype: torch.dtype, autocast: torch.dtype | None = None
+) -> Tensor:
+    """The model's output on a batch, of `dtype`, the model given lengths only where the task has them."""
     x = cast(batch.x, dtype)
-    return model(x) if batch.lengths is None else model(x, lengths=batch.lengths)
+    lengths = {} if batch.lengths is None else {"lengths": batch.lengths}
+    if autocast is None:
+        return model(x, **lengths)
+    # Without a cache of weights, which neither other threads nor a recorded step could share.
+    with torch.autocast(x.device.type, autocast, cache_enabled=False):
+        return model(x, **lengths).to(dtype)
 
 
 def cast(tensor: Tensor, dtype: torch.dtype) -> Tensor:
@@ -28,6 +35,7 @@ def evaluate(
     split: str,
     *,
     batch_size: int = 1000,
+    autocast: torch.dtype | None = None,
     check: Callable[[], None] = lambda: None,
 ) -> dict[str, float]:
     """The task's metrics over a whole split, with the model in eval mode (restored after).
@@ -37,6 +45,7 @@ def evaluate(
         task: on the same device.
         split: one of `task.sizes`.
         batch_size: sequences at once; changes results by rounding only.
+        autocast: the dtype that the model computes in under torch.autocast; None for that of its parameters.
         check: called before every batch; what it raises stops the evaluation.
 
     Returns:
@@ -47,11 +56,11 @@ def evaluate(
     totals = Sums()
     model.eval()
     try:
-        with torch.no_grad(), seeded_by(stream(0, "evaluation"), parameter.device):
+        with torch.no_grad(), seeded_by(stream(0, "evaluation"), model):
             for batch in task.batches(split, batch_size):
                 check()
                 batch = batch._replace(y=cast(batch.y, parameter.dtype))
-                totals.add(task.metrics(forward(model, batch, parameter.dtype), batch))
+                totals.add(task.metrics(forward(model, batch, parameter.dtype, autocast), batch))
     finally:
         model.train(was_training)
     return totals.means()

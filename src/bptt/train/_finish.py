@@ -29,7 +29,14 @@ def finish(run: Run, task: Task, config: Config, check: Callable[[], None]) -> O
         _files.write_whole(run.folder / _folder.WEIGHTS, weights)
         run.model.load_state_dict(run.best.weights)
         if "test" in task.sizes:
-            test = evaluate(run.model, task, "test", batch_size=config.eval_batch_size, check=check)
+            test = evaluate(
+                run.model,
+                task,
+                "test",
+                batch_size=config.eval_batch_size,
+                autocast=config.autocast,
+                check=check,
+            )
     page: dict[str, Any] = {
         "spec": run.spec,
         "status": run.status,

@@ -1,7 +1,7 @@
 """Epoch after epoch until the run has a status."""
 
 from collections.abc import Callable, Sequence
-from math import isfinite
+from math import inf, isfinite
 from time import monotonic
 from typing import Any
 
@@ -12,7 +12,7 @@ from ..tasks import Task
 from . import _folder
 from ._config import Config
 from ._evaluate import evaluate
-from ._metrics import Tally, TimingLog
+from ._metrics import Series, Tally, TimingLog
 from ._progress import Progress
 from ._run import Run
 from ._steer import detach_in, recurrent_layers
@@ -33,12 +33,13 @@ class Loop:
         self.run = run
         self.task = task
         self.config = config
-        self._detach = detach
+        self.rule = detach
         self._observe = observe
         self._began = self._saved = monotonic()
         self._resumed_at = self.run.step
         self._timing = TimingLog(self.run.folder / _folder.TIMING, self.run.epoch - 1)
         self._loss = float("nan")
+        self.steps = 0  # of the epoch in progress, once it has begun
         done = _folder.read_metrics(self.run.folder)
         self._latest: dict[str, Any] | None = done[-1] if done else None
 
@@ -49,46 +50,84 @@ class Loop:
             check: called where stopping is safe: before a step, and in an evaluation that can be done again.
         """
         while self.run.status is None:
-            order = self.task.train_indices(self.run.epoch, self.config.batch_size, self.config.seed)
-            self._train_epoch(order, check)
-            if self.run.status is None:
-                self._end_epoch(len(order), check)
+            order = self.begin_epoch()
+            for indices in order[self.run.epoch_step :]:
+                check()
+                self._step(indices)
+                if self.run.status is not None:
+                    return
+                self.report()
+                if self.save_is_due:
+                    self.save()
+            self.end_epoch(check)
 
-    def _train_epoch(self, order: Sequence[Tensor], check: Callable[[], None]) -> None:
-        run = self.run
-        detach = detach_in(run.epoch, self._detach, self.config)
-        for layer in recurrent_layers(run.model).values():
+    def begin_epoch(self) -> Sequence[Tensor]:
+        """Put the model under the rule of the epoch in progress, and give its order."""
+        detach = self.detach
+        for layer in recurrent_layers(self.run.model).values():
             layer.detach = detach
-        run.model.train()
-        for indices in order[run.epoch_step :]:
-            check()
-            start = monotonic()
-            step = take_step(
-                run.model,
-                run.optimizer,
-                self.task,
-                self.task.batch("train", indices),
-                self.config,
-                detach=detach,
-                number=run.step + 1,
-            )
-            run.step += 1
-            if step.non_finite is not None:
-                self._end_non_finite(step)
-                return
-            run.epoch_step += 1
-            run.tally.add(step.metrics, step.norm, step.clipped, monotonic() - start)
-            self._loss = step.loss
-            self._report(len(order))
-            if monotonic() - self._saved >= self.config.checkpoint_seconds:
-                self._save()
+        self.run.model.train()
+        order = self.task.train_indices(self.run.epoch, self.config.batch_size, self.config.seed)
+        self.steps = len(order)
+        return order
 
-    def _end_epoch(self, steps: int, check: Callable[[], None]) -> None:
+    @property
+    def detach(self) -> Detach | None:
+        """Which paths are blocked in the epoch in progress."""
+        return detach_in(self.run.epoch, self.rule, self.config)
+
+    def _step(self, indices: Tensor) -> None:
+        start = monotonic()
+        step = take_step(
+            self.run.model,
+            self.run.optimizer,
+            self.task,
+            self.task.batch("train", indices),
+            self.config,
+            detach=self.detach,
+            number=self.run.step + 1,
+        )
+        self.count(step, monotonic() - start)
+
+    def count(self, step: Step, seconds: float) -> None:
+        """Enter a step that was taken, or that ends the run."""
+        run = self.run
+        run.step += 1
+        if step.non_finite is not None:
+            run.status = step.non_finite
+            run.non_finite = {"loss": step.loss, "grad_norm": step.norm}
+            self.save()
+            return
+        run.epoch_step += 1
+        run.tally.add(step.metrics, step.norm, step.clipped, seconds)
+        self._loss = step.loss
+
+    def count_series(self, series: Series, seconds: float) -> None:
+        """Enter steps that were taken together with others, up to one that ends the run."""
+        finite = series.finite
+        self.run.step += finite
+        self.run.epoch_step += finite
+        limit = inf if self.config.clip_norm == "none" else self.config.clip_norm
+        self.run.tally.add_series(series, finite, limit, seconds)
+        if finite:
+            self._loss = series.losses[finite - 1]
+        if finite < len(series.losses):
+            self.count(Step(series.losses[finite], series.norms[finite], clipped=False, metrics={}), 0.0)
+
+    def end_epoch(self, check: Callable[[], None]) -> None:
+        """Evaluate, write what the epoch was, and save."""
         run, config = self.run, self.config
         start = monotonic()
-        valid = evaluate(run.model, self.task, "valid", batch_size=config.eval_batch_size, check=check)
+        valid = evaluate(
+            run.model,
+            self.task,
+            "valid",
+            batch_size=config.eval_batch_size,
+            autocast=config.autocast,
+            check=check,
+        )
         eval_seconds, train_seconds = monotonic() - start, run.tally.seconds
-        p = detach_in(run.epoch, self._detach, config) or Detach()
+        p = self.detach or Detach()
         record = {
             "epoch": run.epoch,
             "step": run.step,
@@ -109,35 +148,41 @@ class Loop:
             {
                 "epoch": run.epoch,
                 "time": _folder.now(),
-                "steps_per_second": steps / max(train_seconds, 1e-9),
+                "steps_per_second": self.steps / max(train_seconds, 1e-9),
                 "train_seconds": train_seconds,
                 "eval_seconds": eval_seconds,
             }
         )
         self._latest = record
-        self._report(steps)
+        self.report()
         run.epoch, run.epoch_step, run.tally = run.epoch + 1, 0, Tally()
-        self._save()
+        self.save()
 
-    def _end_non_finite(self, step: Step) -> None:
-        self.run.status = step.non_finite
-        self.run.non_finite = {"loss": step.loss, "grad_norm": step.norm}
-        self._save()
+    @property
+    def save_is_due(self) -> bool:
+        """Whether the last checkpoint is old."""
+        return monotonic() - self._saved >= self.config.checkpoint_seconds
 
-    def _save(self) -> None:
+    def save(self) -> None:
+        """Make this step the one to resume from."""
         self.run.save()
         self._saved = monotonic()
 
-    def _report(self, steps_per_epoch: int) -> None:
+    def report(self, ahead: int = 0) -> None:
+        """Tell whoever observes.
+
+        Args:
+            ahead: steps that are under way beyond those counted.
+        """
         if self._observe is None:
             return
         self._observe(
             Progress(
                 epoch=self.run.epoch,
                 epochs=self.config.epochs,
-                step=self.run.step,
-                epoch_step=self.run.epoch_step,
-                steps_per_epoch=steps_per_epoch,
+                step=self.run.step + ahead,
+                epoch_step=self.run.epoch_step + ahead,
+                steps_per_epoch=self.steps,
                 loss=self._loss,
                 seconds=monotonic() - self._began,
                 resumed_at=self._resumed_at,

@@ -2,7 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
@@ -12,6 +14,22 @@ from torch import Tensor
 
 from . import _files, _json
 from ._errors import RunError
+
+
+@dataclass(frozen=True)
+class Series:
+    """Steps of one run: of each its loss, its gradient's norm, and the sums and counts of its metrics."""
+
+    losses: list[float]
+    norms: list[float]
+    sums: Mapping[str, list[float]]
+    counts: Mapping[str, list[int]]
+
+    @property
+    def finite(self) -> int:
+        """How many steps come before the first whose loss or gradient is not finite."""
+        pairs = zip(self.losses, self.norms, strict=True)
+        return next((i for i, pair in enumerate(pairs) if not all(map(isfinite, pair))), len(self.losses))
 
 
 class Sums:
@@ -26,6 +44,13 @@ class Sums:
             value = value.detach().double()
             self.sums[name] = self.sums[name] + value if name in self.sums else value
             self.counts[name] = self.counts.get(name, 0) + int(count)
+
+    def add_series(self, name: str, values: Sequence[float], count: int) -> None:
+        total = float(self.sums.get(name, 0.0))
+        for value in values:  # in this order, and not by sum(), which newer Pythons round less
+            total += value
+        self.sums[name] = torch.tensor(total, dtype=torch.float64, device="cpu")
+        self.counts[name] = self.counts.get(name, 0) + count
 
     def means(self) -> dict[str, float]:
         return {name: float(value) / self.counts[name] for name, value in self.sums.items()}
@@ -46,6 +71,14 @@ class Tally:
         self.metrics.add(metrics)
         self.norms.append(norm)
         self.clipped += clipped
+        self.seconds += seconds
+
+    def add_series(self, series: Series, number: int, limit: float, seconds: float) -> None:
+        """Add the first `number` steps of a series, one after the other."""
+        for name, values in series.sums.items():
+            self.metrics.add_series(name, values[:number], sum(series.counts[name][:number]))
+        self.norms += series.norms[:number]
+        self.clipped += sum(norm > limit for norm in series.norms[:number])
         self.seconds += seconds
 
     def norm_record(self) -> dict[str, Any]:

@@ -5,8 +5,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ..detach import Detach
 from ..tasks import Task
 from . import _folder, _state
@@ -15,6 +13,7 @@ from ._environment import Environment, differences, environment
 from ._errors import AnotherRunError, EnvironmentChangedError, RunError
 from ._metrics import MetricsLog
 from ._optimizer import build_optimizer
+from ._replica import Replica
 from ._run import Run
 
 # These are part of the environment, or change no result.
@@ -32,20 +31,18 @@ def check_spec(folder: Path, spec: Mapping[str, Any]) -> None:
         raise AnotherRunError(f"{folder} holds another run; its spec differs: {changed}")
 
 
-def open_run(
-    folder: Path,
-    model: torch.nn.Module,
-    task: Task,
-    config: Config,
-    detach: Detach | None,
-    spec: Mapping[str, Any],
-    command: str | None,
-    accept_environment: bool,
-) -> Run:
-    """The run of a folder whose spec has been checked, at its newest good checkpoint or at its start."""
+def open_run(replica: Replica, accept_environment: bool, *, stacked: bool) -> Run:
+    """The run of a folder whose spec has been checked, at its newest good checkpoint or at its start.
+
+    Args:
+        replica: the run.
+        accept_environment: go on under another environment.
+        stacked: whether it is computed together with others, which rounds differently.
+    """
+    folder, model, config, spec = replica.folder, replica.model, replica.config, replica.spec
     identity = _folder.spec_hash(spec)
-    inputs = _inputs(task, config, detach)
-    here = environment(config, next(model.parameters()).device)
+    inputs = _inputs(replica.task, config, replica.detach)
+    here = environment(config, replica.device) | ({"replicas": "stacked"} if stacked else {})
     state = _state.load(folder, identity)
     if state is None:
         _refuse_lost_state(folder)
@@ -54,7 +51,7 @@ def open_run(
         _refuse_other_inputs(folder, state["inputs"], inputs)
         environments = _environments(folder, state["environments"], here, accept_environment)
     if state is None or not (folder / _folder.SPEC).exists():
-        _folder.write_spec(folder, spec, environments[0], command)
+        _folder.write_spec(folder, spec, environments[0], replica.command)
     run = Run(
         folder=folder,
         model=model,

@@ -2,24 +2,57 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import RLock
 
 import torch
 
+from .. import nn
+
+_DRAW_NOTHING = (
+    nn.LSTM,
+    nn.GRU,
+    nn.RNN,
+    nn.SequenceModel,
+    torch.nn.LSTM,
+    torch.nn.GRU,
+    torch.nn.RNN,
+    torch.nn.Embedding,
+    torch.nn.Linear,
+    torch.nn.LayerNorm,
+    torch.nn.Sequential,
+    torch.nn.ModuleList,
+    torch.nn.ModuleDict,
+)
+_lent = RLock()  # the generators are the process's, and other threads may be training, too
+
+
+def draws(model: torch.nn.Module) -> bool:
+    """Whether a forward pass may draw from torch's generators: that of a module not known here may."""
+    return any(
+        type(module) not in _DRAW_NOTHING or getattr(module, "dropout", 0) for module in model.modules()
+    )
+
 
 @contextmanager
-def seeded_by(generator: torch.Generator, device: torch.device) -> Iterator[None]:
-    """Inside, what draws from torch's global generators (dropout) depends on `generator`'s seed alone.
+def seeded_by(generator: torch.Generator, model: torch.nn.Module) -> Iterator[None]:
+    """Inside, what a model draws from torch's generators (dropout) depends on `generator`'s seed alone.
 
-    Covers the CPU and `device`; on exit both are as they were.
+    Covers the CPU and the model's device; on exit both are as they were. One model at a time is inside, but
+    for those that draw nothing.
     """
+    if not draws(model):
+        yield
+        return
+    device = next(model.parameters()).device
     borrowed = [torch.default_generator]
     if device.type == "cuda":
         borrowed.append(torch.cuda.default_generators[device.index])
-    before = [each.get_state() for each in borrowed]
-    try:
-        for each in borrowed:
-            each.manual_seed(generator.initial_seed())
-        yield
-    finally:
-        for each, state in zip(borrowed, before, strict=True):
-            each.set_state(state)
+    with _lent:
+        before = [each.get_state() for each in borrowed]
+        try:
+            for each in borrowed:
+                each.manual_seed(generator.initial_seed())
+            yield
+        finally:
+            for each, state in zip(borrowed, before, strict=True):
+                each.set_state(state)

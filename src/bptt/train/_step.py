@@ -50,7 +50,6 @@ def take_step(
     Coins and dropout depend on (seed, number) alone: arms that differ in p see the same dropout, and a
     resumed run needs no generator state. The host waits for the device once, for loss and norm together.
     """
-    device = next(model.parameters()).device
     batch = batch._replace(y=cast(batch.y, config.dtype))
     steered = nullcontext()
     if detach is not None:
@@ -58,9 +57,9 @@ def take_step(
         coins = stream(config.seed, "detach", number)
         steered = nn.steer(model, keeps=nn.draw_keeps(model, (T, B), generator=coins))
     optimizer.zero_grad(set_to_none=True)
-    with seeded_by(stream(config.seed, "dropout", number), device):
+    with seeded_by(stream(config.seed, "dropout", number), model):
         with steered:
-            output = forward(model, batch, config.dtype)
+            output = forward(model, batch, config.dtype, config.autocast)
         loss = task.loss(output, batch)
         loss.backward()
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]

@@ -4,12 +4,13 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from ..._cuda_graphs import recorded
+from ..._versions import installed
 from .._check import MismatchError
 from .._measure import Pairs, Work, measure
 from .._record import RecordError, read, write
@@ -65,19 +66,12 @@ def machine(device: str) -> dict[str, Any]:
     gpu = device == "cuda"
     return {
         "device": torch.cuda.get_device_name() if gpu else device,
-        "bptt": _version("bptt"),
+        "bptt": installed("bptt"),
         "torch": torch.__version__,
-        "triton": _version("triton"),
+        "triton": installed("triton"),
         "cuda": torch.version.cuda,
         "cudnn": torch.backends.cudnn.version() if gpu else None,
     }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:  # run from its sources
-        return None
 
 
 def _measured(row: Row, device: str, pairs: int) -> dict[str, Any]:
@@ -122,23 +116,7 @@ def _difference(row: Row, mine: Side, theirs: Side) -> float:
 
 
 def _recorded(work: Work, device: str) -> Work:
-    if device != "cuda":
-        return work
-    side = torch.cuda.Stream()
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):
-        for _ in range(3):
-            work()
-    torch.cuda.current_stream().wait_stream(side)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        result = work()
-
-    def repeat() -> object:
-        graph.replay()
-        return result
-
-    return repeat
+    return recorded(work, torch.device(device, 0), warm_ups=3)
 
 
 def _timed(ours: Work, rival: Work, device: str, pairs: int) -> dict[str, Any]:

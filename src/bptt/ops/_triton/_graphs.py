@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..._cuda_graphs import recorded
 from ._launch import capturing
 
 Arguments = dict[str, Any]
@@ -17,23 +18,10 @@ _IDLE = 64  # calls after which a recording makes room for another
 _SHARE = 8  # of a device's memory, the part that buffers may have
 
 
-def _capture(body: Callable[[], None], device: torch.device) -> Callable[[], None]:
-    # A stream of this device: torch's own for captures is one for all.
-    stream = torch.cuda.Stream(device)
-    stream.wait_stream(torch.cuda.current_stream(device))
-    with torch.cuda.stream(stream):
-        body()  # whatever is compiled, loaded or allocated at a first time
-    torch.cuda.current_stream(device).wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.device(device), torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
-        body()
-    return graph.replay
-
-
 @dataclass
 class _Recording:
     own: Arguments
-    repeat: Callable[[], None]
+    repeat: Callable[[], object]
     bytes: int
     used: int
 
@@ -48,7 +36,7 @@ class Graphs:
 
     def __init__(
         self,
-        record: Callable[[Callable[[], None], torch.device], Callable[[], None]] = _capture,
+        record: Callable[[Callable[[], None], torch.device], Callable[[], object]] = recorded,
         most: int | None = None,
     ) -> None:
         self._record, self._most = record, most

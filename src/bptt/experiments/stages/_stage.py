@@ -1,0 +1,133 @@
+"""One piece of a stage: go on with its runs, all as replicas of one process, for so many minutes."""
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from .._load import load
+from .._run import Event, Result, run
+
+#: Stage → the experiment, and what is changed in it.
+STAGES: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "copying-100": ("copying", ()),
+    "copying-300": ("copying", ("task.delay=300",)),
+    "smnist": ("smnist", ()),
+    "pmnist": ("pmnist", ()),
+}
+_BETWEEN = 10.0  # seconds from one line to the next
+
+
+@dataclass(frozen=True, kw_only=True)
+class Piece:
+    """What to run, and for how long.
+
+    Attributes:
+        stage: a key of `STAGES`.
+        out: the folder for study folders.
+        profile: of the experiment.
+        seeds: of every arm.
+        precision: of the weights and products, as `bptt.train.Config` has it.
+        device: `"cuda"` or `"cpu"`.
+        replicas: runs at once; None for all of them.
+        minutes: after which all that is under way is saved.
+        data: where tasks look for their files first.
+        settings: more `key=value` settings.
+        accept_environment: go on with runs begun elsewhere, and mark them.
+    """
+
+    stage: str
+    out: Path
+    profile: str = "paper"
+    seeds: Sequence[int] = (0, 1, 2, 3, 4)
+    precision: str = "float32"
+    device: str = "cuda"
+    replicas: int | None = None
+    minutes: float = 7.0
+    data: Path | None = None
+    settings: Sequence[str] = ()
+    accept_environment: bool = False
+
+
+def piece(given: Piece, tell: Callable[[str], object]) -> Result:
+    """Run a piece.
+
+    Args:
+        given: what and how long.
+        tell: is given a line now and then.
+
+    Raises:
+        SpecError, StudyError: as `bptt.experiments.run` does.
+    """
+    name, changes = STAGES[given.stage]
+    settings = (*changes, f"train.precision={given.precision}", *given.settings)
+    spec = load(name, profile=given.profile, seeds=list(given.seeds), settings=settings, device=given.device)
+    lines = _Lines(tell)
+    with _alarm(60 * given.minutes):
+        return run(
+            spec,
+            given.out,
+            workers=1,
+            replicas=len(spec.runs) if given.replicas is None else given.replicas,
+            data=given.data,
+            command=f"make gpu STAGE={given.stage} PRECISION={given.precision}",
+            accept_environment=given.accept_environment,
+            observe=lines,
+        )
+
+
+@contextmanager
+def _alarm(seconds: float) -> Iterator[None]:
+    """Ctrl-C once the time is over: what is under way is saved."""
+
+    def ring(_number: int, _frame: object) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are not ours to set
+        return
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+class _Lines:
+    """A line for what ends or fails, and every few seconds one for all that is under way."""
+
+    def __init__(self, tell: Callable[[str], object]) -> None:
+        self._tell = tell
+        self._last = time.monotonic()
+        self._now: dict[str, Event] = {}
+
+    def __call__(self, event: Event) -> None:
+        self._now[event.run.folder] = event
+        if event.outcome is not None and event.kind == "end":
+            self._tell(f"{event.run.name}: {event.outcome.status} after epoch {event.outcome.epoch}")
+        elif event.kind in ("failed", "stopped"):
+            self._tell(f"{event.run.name}: {event.kind} {event.text}")
+        elif event.progress is not None and time.monotonic() - self._last > _BETWEEN:
+            self._last = time.monotonic()
+            self._tell(self._all())
+
+    def _all(self) -> str:
+        under_way = [event for event in self._now.values() if event.progress is not None]
+        progress = [event.progress for event in under_way if event.progress is not None]
+        epochs = [now.epoch for now in progress]
+        left = max((now.seconds_left or 0.0 for now in progress), default=0.0)
+        by_arm: dict[str, list[float]] = {}
+        for event in under_way:
+            metrics = event.progress and event.progress.metrics
+            if metrics:
+                score = metrics["valid"].get("accuracy", metrics["valid"]["loss"])
+                by_arm.setdefault(event.run.arm, []).append(score)
+        scores = ", ".join(f"{arm} {median(values):.4g}" for arm, values in by_arm.items())
+        reached = f"{len(progress)} runs in epoch {min(epochs)} of {progress[0].epochs}"
+        return f"{reached}; {left / 60:.0f} min left" + (f"; median valid: {scores}" if scores else "")

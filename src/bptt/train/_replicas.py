@@ -1,0 +1,98 @@
+"""Many runs trained in one process: on a GPU as one model with a row for each, on a CPU in threads."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+from .._cpus import available_cpus
+from ._alike import check_alike, check_stackable
+from ._environment import as_configured
+from ._interrupt import StopSignals
+from ._member import Ending, Listeners, Member
+from ._progress import Progress
+from ._replica import Replica
+from ._stacked import train_stacked
+from ._take_up import carried_on
+
+
+def fit_replicas(
+    replicas: Sequence[Replica],
+    *,
+    stacked: bool | None = None,
+    at_once: int | None = None,
+    observe: Callable[[int, Progress], None] | None = None,
+    ended: Callable[[int, Ending], None] | None = None,
+    accept_environment: bool = False,
+) -> tuple[Ending, ...]:
+    """Train several runs in one process, each as `fit` would train it alone, in its own folder.
+
+    On a CPU the runs are trained in threads, and end with the same bytes as alone. On a GPU they are stacked:
+    their weights are the rows of one tensor, and a step of all of them is one recorded CUDA graph. Sums are
+    then added in another order: a run equals the one alone to rounding, and its environment says
+    `replicas: stacked`. What was saved in one way goes on in that way, with the same runs beside it or
+    others.
+
+    Args:
+        replicas: the runs. Threads, precision, backend and device are the same for all. Stacked ones also
+            have the same model, batch size, optimiser and task (but for its data), and may differ in seed,
+            detach, learning rate, weight decay, clipping, epochs, annealing and early stop.
+        stacked: whether to stack; None for what the device is made for.
+        at_once: in threads, how many runs at a time; None for as many as there are CPUs for their threads.
+        observe: called with a run's place in `replicas` and its progress, by one thread at a time: after
+            every step and epoch, or stacked every few steps.
+        ended: called likewise with a run's place and its ending, as soon as it is known.
+        accept_environment: as in `fit`.
+
+    Returns:
+        Of each run its outcome, or what `fit` would have raised for it alone. One run's failure stops no
+        other. Stacked runs fail together where they compute together, and with a `ReplicasMemoryError` if
+        they do not fit into the GPU's memory, which says how many would.
+
+    Raises:
+        ValueError: before anything is written, for a replica that `fit` would refuse, a folder given twice,
+            or replicas that do not go together; stacked also for dropout, whose masks could not be those of
+            the run alone.
+    """
+    if not replicas:
+        return ()
+    for replica in replicas:
+        replica.check()
+    check_alike(replicas)
+    if stacked is None:
+        stacked = replicas[0].device.type == "cuda"
+    if stacked:
+        check_stackable(replicas)
+    config = replicas[0].config
+    listeners = Listeners(observe, ended)
+    members = [Member(i, one, listeners) for i, one in enumerate(_with_shared_data(replicas))]
+    with as_configured(config), StopSignals() as stop:
+        if stacked:
+            train_stacked(members, accept_environment, stop)
+        else:
+            workers = at_once or max(1, available_cpus() // config.threads)
+            _train_in_threads(members, accept_environment, stop, workers)
+    return tuple(member.ending for member in members)
+
+
+def _with_shared_data(replicas: Sequence[Replica]) -> list[Replica]:
+    """The same runs, those of the same data with one copy of it."""
+    tasks = {}
+    for replica in replicas:
+        tasks.setdefault(replica.task.fingerprint(), replica.task.to(replica.device))
+    return [replace(replica, task=tasks[replica.task.fingerprint()]) for replica in replicas]
+
+
+def _train_in_threads(
+    members: Sequence[Member], accept_environment: bool, stop: StopSignals, workers: int
+) -> None:
+    def train(member: Member) -> None:
+        member.take_up(accept_environment, stacked=False)
+        if member.loop is None:
+            return
+        try:
+            member.end(carried_on(member.loop, stop.check))
+        except BaseException as error:
+            member.fail(error)
+
+    with ThreadPoolExecutor(workers) as pool:
+        list(pool.map(train, members))

@@ -1,0 +1,99 @@
+"""A stage goes on from its archive, a piece at a time, on a machine that has little installed."""
+
+import shutil
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+from helpers.experiments import RESULTS
+
+from bptt import train
+from bptt.experiments import stages
+
+# What the machine of the GPU need not have.
+LACKING = ("tyro", "rich", "mlxtend", "plotly", "matplotlib", "scipy", "jinja2")
+BARE = f"""
+import sys
+for name in {LACKING}: sys.modules[name] = None
+from bptt.experiments.stages.__main__ import main
+sys.exit(main())
+"""
+
+
+def piece(folder, *more, stage="copying-100", minutes="1"):
+    command = [sys.executable, "-c", BARE, stage, "--device", "cpu", "--profile", "smoke"]
+    command += ["--minutes", minutes, "--out", str(folder), *more]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+
+def results(folder):
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.name in RESULTS}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    done = piece(folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "15 of 15 runs have ended" in done.stdout
+    return folder
+
+
+def test_all_arms_and_five_seeds_are_run_as_replicas(whole):
+    runs = sorted((whole / "copying-100-smoke-float32/copying-smoke").glob("*/seed-*"))
+    assert len(runs) == 15
+    for folder in runs:
+        page = train.read_spec(folder)
+        assert page["spec"]["train"]["precision"] == page["environment"]["precision"] == "float32"
+        assert page["command"] == "make gpu STAGE=copying-100 PRECISION=float32"
+
+
+def test_pieces_on_bare_machines_make_the_same_whole(whole, tmp_path):
+    name = "copying-100-smoke-float32"
+    codes = []
+    for number, minutes in enumerate(("0.02", "0.05", "1")):
+        machine = tmp_path / str(number)
+        if number:
+            machine.mkdir()
+            shutil.copy(tmp_path / str(number - 1) / f"{name}.tar.xz", machine)
+        done = piece(machine, minutes=minutes)
+        codes.append(done.returncode)
+        assert done.returncode in (0, 3), done.stdout + done.stderr
+        if done.returncode == 3:
+            assert "the time is over; the same command goes on" in done.stdout
+    assert codes[0] == 3
+    assert codes[-1] == 0
+    assert results(tmp_path / "2" / name) == results(whole / name)
+
+
+def test_an_archive_holds_what_is_needed_and_no_more(whole):
+    with tarfile.open(whole / "copying-100-smoke-float32.tar.xz") as file:
+        names = file.getnames()
+    assert "copying-smoke/study.json" in names
+    assert not [name for name in names if name.endswith((".lock", "state.prev.pt", "state.pt", ".tmp"))]
+
+
+def test_a_damaged_archive_is_refused_and_stays(tmp_path):
+    archive = tmp_path / "copying-100-smoke-float32.tar.xz"
+    archive.write_bytes(b"nothing of the kind")
+    done = piece(tmp_path)
+    assert done.returncode == 2
+    assert f"error: {archive} is damaged" in done.stdout
+    assert archive.read_bytes() == b"nothing of the kind"
+    assert list(tmp_path.iterdir()) == [archive]
+
+
+def test_precision_and_profile_have_studies_of_their_own(tmp_path):
+    done = piece(tmp_path, "--precision", "bf16-mixed", stage="copying-300")
+    assert done.returncode == 0, done.stdout + done.stderr
+    (study,) = tmp_path.glob("copying-300-smoke-bf16-mixed/copying-smoke")
+    run = next(study.glob("*/seed-0"))
+    assert train.read_spec(run)["environment"]["precision"] == "bf16-mixed"
+
+
+def test_the_makefile_knows_every_stage():
+    makefile = Path(__file__).parents[2] / "Makefile"
+    (line,) = [line for line in makefile.read_text().splitlines() if line.startswith("STAGES :=")]
+    assert line.split()[2:] == list(stages.STAGES)
