@@ -72,7 +72,7 @@ def test_the_keys_of_train_have_the_defaults_and_rules_of_the_page():
         ((_, told),) = caught.value.problems
         rule = told.removeprefix("must be ").removesuffix(", got []").replace("2**31", "2³¹")
         default = "required" if field.default is MISSING else f"`{json.dumps(field.default)}`"
-        rule = re.sub(r'"\w+"', r"`\g<0>`", rule)
+        rule = re.sub(r'"[\w-]+"', r"`\g<0>`", rule)
         expected.append(f"| `{field.name}` | {default} | {rule} |")
     _, _, table = PAGE.partition("| key of `[train]` | default | must be |\n|---|---|---|\n")
     assert table.splitlines()[: len(expected)] == expected

@@ -98,6 +98,8 @@ def test_taking_the_fingerprint_touches_no_random_stream():
     [
         ("auto: native, reference", "cpu", "the native kernels (avx2)"),
         ("auto: native, reference", "NVIDIA H200", "reference"),
+        ("auto: native, cudnn, triton, reference", "NVIDIA H200", "cudnn or triton"),
+        ("auto: cudnn, reference", "cpu", "reference"),
         ("auto: reference", "cpu", "reference"),
         ("native", "cpu", "the native kernels (avx2)"),
         ("reference", "cpu", "reference"),

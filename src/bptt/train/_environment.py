@@ -64,10 +64,12 @@ def served_by(environment: Mapping[str, str]) -> str:
     Args:
         environment: of the run, as `environment` gives it and spec.json keeps it.
     """
-    backend = environment["backend"].removeprefix("auto: ").split(", ")
-    if environment["device"] != "cpu" or environment["precision"] == "bf16-mixed":
-        backend = [name for name in backend if name != "native"]
-    return f"the native kernels ({environment['instruction_set']})" if backend[0] == "native" else backend[0]
+    offered = environment["backend"].removeprefix("auto: ").split(", ")
+    on_cpu = environment["device"] == "cpu"
+    if on_cpu and "native" in offered and environment["precision"] != "bf16-mixed":
+        return f"the native kernels ({environment['instruction_set']})"
+    of_gpu = [] if on_cpu else [name for name in offered if name in ("cudnn", "triton")]
+    return " or ".join(of_gpu) or "reference"
 
 
 @contextmanager
