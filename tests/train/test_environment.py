@@ -110,6 +110,61 @@ def test_a_run_says_in_words_what_computed_its_recurrences(backend, device, word
     assert train.served_by(recorded) == words
 
 
+TOLD = """
+import sys, torch
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from helpers import runs
+from bptt import train
+
+def told():
+    found = []
+    for read in (
+        torch.get_float32_matmul_precision,
+        lambda: torch.backends.cuda.matmul.allow_tf32,
+        lambda: torch.backends.cudnn.allow_tf32,
+        lambda: torch.backends.cuda.matmul.fp32_precision,
+        lambda: torch.backends.cudnn.rnn.fp32_precision,
+        lambda: torch.backends.cudnn.conv.fp32_precision,
+        lambda: torch.backends.mkldnn.matmul.fp32_precision,
+    ):
+        try:
+            found.append(read())
+        except RuntimeError as error:
+            found.append(type(error))
+    return found
+
+exec(sys.argv[2])
+before = told()
+inside = []
+runs.fit(Path(sys.argv[3]), observe=lambda _: inside.append(told()))
+assert told() == before, (told(), before)
+assert inside[0][3:6] == ["ieee"] * 3
+print(any(isinstance(each, type) for each in inside[0]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("setting", "mixed"),
+    [
+        ("pass", False),
+        ("torch.backends.cuda.matmul.allow_tf32 = True", False),
+        ("torch.backends.cudnn.allow_tf32 = False", False),
+        ("torch.set_float32_matmul_precision('high')", True),
+        ("torch.set_float32_matmul_precision('medium')", True),
+        ("torch.backends.cudnn.rnn.fp32_precision = 'ieee'", True),
+        ("torch.backends.cuda.matmul.fp32_precision = 'tf32'", True),
+    ],
+)
+def test_products_are_exact_in_float32_and_switches_are_given_back(tmp_path, setting, mixed):
+    # Torch refuses to read its older switches where they differ from the newer: `mixed`, by the user's wish,
+    # or from oneDNN's, which is left alone.
+    command = [sys.executable, "-c", TOLD, str(TESTS), setting, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert mixed or done.stdout.strip() == "False"
+
+
 def test_no_native_kernel_computes_in_bfloat16():
     told = train.environment(replace(CONFIG, precision="bf16-mixed"))
     assert train.served_by(told) == "reference"

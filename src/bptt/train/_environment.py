@@ -13,8 +13,9 @@ import torch
 from .. import ops
 from .._threads import threads
 from .._versions import installed
-from ._config import Config, Precision
+from ._config import Config
 from ._fingerprint import fingerprint
+from ._tf32 import tf32
 
 Environment = dict[str, str | int]
 
@@ -76,22 +77,8 @@ def served_by(environment: Mapping[str, str]) -> str:
 def as_configured(config: Config) -> Iterator[None]:
     """Inside, torch computes with the config's threads and products, and the ops on its backend."""
     backend = None if config.backend == "auto" else config.backend
-    with threads(config.threads), ops.use_backend(backend), _gpu_products(config.precision):
+    with threads(config.threads), ops.use_backend(backend), tf32(config.precision == "tf32"):
         yield
-
-
-@contextmanager
-def _gpu_products(precision: Precision) -> Iterator[None]:
-    # cuDNN's recurrent layers, and so the kernels beside them, round to TF32 unless they are told not to.
-    switches: Any = (torch.backends.cuda.matmul, torch.backends.cudnn.rnn)
-    before = [switch.fp32_precision for switch in switches]
-    try:
-        for switch in switches:
-            switch.fp32_precision = "tf32" if precision == "tf32" else "ieee"
-        yield
-    finally:
-        for switch, own in zip(switches, before, strict=True):
-            switch.fp32_precision = own
 
 
 def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
