@@ -22,6 +22,7 @@ ROWS = [
     gpu.Row("gru", SMALL, "tf32", "reference", p=0.5, ours=OURS),
     gpu.Row("rnn", SMALL, "float32", "reference", replicas=2, ours=None),
     gpu.Row("step", Shape(25, 2, 1, 8), "float32", "loop", p=0.5),
+    gpu.Row("train", Shape(25, 2, 1, 8), "float32", "loop", p=0.5, replicas=2),
 ]
 
 
@@ -36,7 +37,7 @@ def test_every_row_is_checked_timed_and_recorded_once(tmp_path):
     done, lines, rows = measure(out, ROWS[:2])
     assert (done, len(lines), len(rows)) == (True, 2, 2)
     done, lines, rows = measure(out)
-    assert (done, len(lines), len(rows)) == (True, 2, 4)
+    assert (done, len(lines), len(rows)) == (True, 3, 5)
     for row in rows[:3]:
         assert row["ratio"]["median"] > 0
         assert row["max_error"] < 1e-5
@@ -99,11 +100,11 @@ def test_without_a_gpu_the_command_says_so(tmp_path):
 def test_the_table_is_that_of_the_papers_shapes():
     table = list(gpu.rows())
     assert len(set(table)) == len(table)
-    assert {row.cell for row in table} == {"lstm", "gru", "rnn", "step"}
+    assert {row.cell for row in table} == {"lstm", "gru", "rnn", "step", "train"}
     assert {str(row.shape) for row in table} == {
         "120,100,1,128",
         "784,100,1,100",
         "1024,64,512,512",
         "320,100,1,128",
     }
-    assert {row.replicas for row in table} == {1, 10}
+    assert {row.replicas for row in table} == {1, 10, 15}

@@ -17,6 +17,7 @@ DTYPES = {
 # Of the largest entry: rounding to as many bits, over hundreds of steps.
 TOLERANCE = {"bfloat16": 0.1, "float16": 0.02, "tf32": 0.02, "float32": 1e-3}
 _SMALL = (Shape(120, 100, 1, 128), Shape(784, 100, 1, 100))
+_COPYING = Shape(320, 100, 1, 128)
 _LARGE = Shape(1024, 64, 512, 512)
 
 
@@ -25,7 +26,8 @@ class Row:
     """What is measured.
 
     Attributes:
-        cell: the recurrence, or `"step"` for a whole step of the papers' training with an LSTM.
+        cell: the recurrence, or for whole steps of the papers' training of an LSTM `"step"`, called on
+            both sides, or `"train"`, by `bptt.train.fit_replicas` on ours.
         shape: its sizes, of one replica.
         precision: a key of `DTYPES`.
         rival: a backend of `bptt.ops`, or `"loop"`, the papers'.
@@ -59,4 +61,6 @@ def rows() -> Iterator[Row]:
         yield Row("lstm", _LARGE, precision, "cudnn", ours=None)
         yield Row("lstm", _LARGE, precision, "cudnn")
     for precision in ("bfloat16", "float32"):
-        yield Row("step", Shape(320, 100, 1, 128), precision, "loop", 0.5)
+        yield Row("step", _COPYING, precision, "loop", 0.5)
+        for replicas in (1, 15):
+            yield Row("train", _COPYING, precision, "loop", 0.5, replicas)

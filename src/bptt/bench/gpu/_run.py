@@ -16,6 +16,7 @@ from .._measure import Pairs, Work, measure
 from .._record import RecordError, read, write
 from ._rows import TOLERANCE, Row
 from ._sides import Side, steps
+from ._training import train_beside
 
 
 def run(
@@ -79,6 +80,9 @@ def _measured(row: Row, device: str, pairs: int) -> dict[str, Any]:
         if row.cell == "step":
             ours, rival = steps(row, device)
             return _timed(ours, rival, device, pairs)
+        if row.cell == "train":
+            _, rival = steps(row, device)
+            return _told(train_beside(row, device, rival, _clock(device), pairs))
         mine, theirs = (Side(row, device, ours=ours) for ours in (True, False))
         error = _difference(row, mine, theirs)
         called = _timed(mine.both, theirs.both, device, pairs)
@@ -120,7 +124,10 @@ def _recorded(work: Work, device: str) -> Work:
 
 
 def _timed(ours: Work, rival: Work, device: str, pairs: int) -> dict[str, Any]:
-    times: Pairs = measure(ours, rival, pairs=pairs, clock=_clock(device))
+    return _told(measure(ours, rival, pairs=pairs, clock=_clock(device)))
+
+
+def _told(times: Pairs) -> dict[str, Any]:
     return {
         "ratio": asdict(times.ratio),
         "ours_us": statistics.median(times.ours) * 1e6,
