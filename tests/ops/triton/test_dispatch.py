@@ -15,9 +15,10 @@ interpreted = pytest.mark.skipif(not INTERPRETED, reason="needs TRITON_INTERPRET
 
 @pytest.fixture
 def on(monkeypatch):
-    """Pretends that every GPU has a compute capability."""
+    """Pretends that every GPU has a compute capability, and torch no cuDNN."""
 
     def pretend(*capability):
+        monkeypatch.setattr(torch.backends.cudnn, "is_available", lambda: False)
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
 
     return pretend
