@@ -121,8 +121,9 @@ def test_a_stop_before_the_run_is_set_up_is_no_traceback(monkeypatch, tmp_path):
 
     monkeypatch.setattr(_child.signal, "signal", lambda *_: None)
     monkeypatch.setattr(_child.threading, "Thread", stopped)
-    _child.main(_child.Job("a run", tmp_path, {}, None, "", False), Pipe())
-    assert Pipe.said == [_child.Message("stopped")]
+    part = _child.Part("a run", tmp_path, {})
+    _child.main(_child.Job((part,), None, "", False), Pipe())
+    assert Pipe.said == [_child.Message("a run", "stopped")]
 
 
 def descendants(pid):

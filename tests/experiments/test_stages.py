@@ -68,6 +68,34 @@ def test_pieces_on_bare_machines_make_the_same_whole(whole, tmp_path):
     assert results(tmp_path / "2" / name) == results(whole / name)
 
 
+def test_an_archive_from_elsewhere_wins_and_nothing_is_lost(whole, tmp_path):
+    name = "copying-100-smoke-float32"
+    assert piece(tmp_path, minutes="0.02").returncode == 3
+    begun = results(tmp_path / name)
+    shutil.copy(whole / f"{name}.tar.xz", tmp_path)
+    done = piece(tmp_path)
+    assert (done.returncode, "15 of 15 runs have ended" in done.stdout) == (0, True)
+    assert results(tmp_path / name) == results(whole / name)
+    assert f"which is in {tmp_path / name}.before-1 now" in done.stdout
+    assert results(tmp_path / f"{name}.before-1") == begun
+    assert piece(tmp_path).returncode == 0  # its own archive now
+    assert not (tmp_path / f"{name}.before-2").exists()
+
+
+def test_the_time_is_kept_where_ctrl_c_is_ignored(tmp_path):
+    script = f"trap '' INT; exec {sys.executable} -m bptt.experiments.stages copying-100 --device cpu "
+    script += f"--profile smoke --minutes 0.02 --out {tmp_path}"
+    assert subprocess.run(["bash", "-c", script], capture_output=True, timeout=60).returncode == 3
+
+
+@pytest.mark.parametrize("minutes", ["0", "-1", "nan", "inf", "soon"])
+def test_minutes_are_a_number_above_zero(tmp_path, minutes):
+    done = piece(tmp_path, minutes=minutes)
+    assert done.returncode == 2
+    assert "argument --minutes: " in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
 def test_an_archive_holds_what_is_needed_and_no_more(whole):
     with tarfile.open(whole / "copying-100-smoke-float32.tar.xz") as file:
         names = file.getnames()

@@ -31,7 +31,9 @@ class Watch(TorchDispatchMode):
         masked = func.overloadpacket in (aten.index, aten.index_put, aten.index_put_) and any(
             index is not None and index.dtype == torch.bool for index in args[1]
         )
-        moved = func.overloadpacket is aten._to_copy and (kwargs or {}).get("device") is not None
+        told = kwargs or {}
+        cast = told.get("dtype") not in (None, *(arg.dtype for arg in args[:1] if hasattr(arg, "dtype")))
+        moved = func.overloadpacket is aten._to_copy and told.get("device") is not None and not cast
         if func.overloadpacket in WAITING or masked or moved:
             self.seen.append(func)
         return func(*args, **(kwargs or {}))

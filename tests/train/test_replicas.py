@@ -29,17 +29,18 @@ def test_runs_in_threads_end_with_the_bytes_of_runs_alone(tmp_path, layers, at_o
     assert specs[0] == specs[1]
 
 
-def test_threads_train_at_the_same_time(tmp_path):
+def test_threads_train_at_the_same_time(tmp_path, monkeypatch):
+    from bptt.train import _loop
+
     meeting = threading.Barrier(2, timeout=20)  # one after the other they would wait in vain
+    step = _loop.take_step
 
-    def meet(module, *_):
-        if module.training:
-            meeting.wait()
+    def meet(*given, **more):
+        meeting.wait()
+        return step(*given, **more)
 
-    replicas = build(KINDS[:2], epochs=1, anneal_epochs=0)
-    for one in replicas:
-        one.model.register_forward_hook(meet)
-    together(tmp_path, replicas, at_once=2)
+    monkeypatch.setattr(_loop, "take_step", meet)
+    together(tmp_path, build(KINDS[:2], epochs=1, anneal_epochs=0), at_once=2)
 
 
 @pytest.mark.parametrize(
@@ -215,6 +216,205 @@ class Model(torch.nn.Module):
         return self.inner(x)
 
 
+def hooked(model):
+    model.core.register_forward_hook(lambda *_: None)
+    return model
+
+
+class Noisy(tasks.Task):
+    """Adding, by somebody who may draw numbers in the loss."""
+
+    def __init__(self, of):
+        self.__dict__ |= vars(of)
+        self._of = of
+
+    def _batch(self, split, indices):
+        return self._of._batch(split, indices)
+
+    def loss(self, output, batch):
+        return self._of.loss(output + 0.1 * torch.rand(()), batch)
+
+    def metrics(self, output, batch):
+        return self._of.metrics(output, batch)
+
+    def chance(self):
+        return self._of.chance()
+
+
+TASKS = {
+    "adding": lambda iterations: tasks.adding(6, train_size=5 * iterations, valid_size=10, test_size=10),
+    "copying": lambda iterations: tasks.copying(3, train_size=20, valid_size=10, iterations=iterations),
+}
+
+
+def copier():
+    return build([{"task": TASKS["copying"](4)}])[0].model
+
+
+def test_a_model_is_of_one_replica_alone(tmp_path):
+    first, second = placed(build(KINDS[:2]), tmp_path / "new")
+    for stacked in (False, True):
+        with pytest.raises(ValueError, match="models of their own, got one for numbers 0 and 1"):
+            train.fit_replicas([first, replace(second, model=first.model)], stacked=stacked)
+    assert not (tmp_path / "new").exists()
+
+
+def test_rnns_of_other_nonlinearities_are_not_one_model(tmp_path):
+    first, second = placed(build([KINDS[0], {"seed": 2}], cell=nn.RNN), tmp_path / "new")
+    core = nn.RNN(2, 4, nonlinearity="relu")
+    other = nn.SequenceModel(core, second.task.output_size, readout=second.task.readout)
+    with pytest.raises(ValueError, match="the same model"):
+        train.fit_replicas([first, replace(second, model=other)], stacked=True)
+
+
+@pytest.mark.parametrize("stacked", [False, True])
+def test_tasks_of_the_same_data_remain_what_they_are(tmp_path, stacked):
+    kinds = [{"seed": seed, "task": TASKS["copying"](4 * (seed + 1))} for seed in range(2)]
+    assert kinds[0]["task"].fingerprint() == kinds[1]["task"].fingerprint()
+    if stacked:
+        with pytest.raises(ValueError, match="the same arguments of the task"):
+            together(tmp_path, build(kinds), stacked=True)
+        return
+    together(tmp_path, build(kinds))
+    assert [train.read_outcome(tmp_path / str(i)).step for i in range(2)] == [12, 24]
+
+
+def test_sequences_of_several_lengths_are_not_stacked(tmp_path, monkeypatch):
+    batch = type(runs.TASK)._batch
+
+    def ragged(self, split, indices):
+        whole = batch(self, split, indices)
+        return whole._replace(lengths=torch.arange(len(indices)) % 6 + 1)
+
+    monkeypatch.setattr(type(runs.TASK), "_batch", ragged)
+    with pytest.raises(ValueError, match="sequences of one length, got task adding"):
+        together(tmp_path, build(KINDS[:2]), stacked=True)
+    alone(tmp_path / "alone", build(KINDS[:2]))
+    together(tmp_path / "threads", build(KINDS[:2]))
+    assert every(tmp_path / "alone", 2) == every(tmp_path / "threads", 2)
+
+
+@pytest.mark.parametrize("noise", ["hook", "task"])
+def test_what_draws_beyond_the_modules_draws_by_the_seed(tmp_path, noise):
+    def noisy():
+        (one,) = build(KINDS[:1])
+        if noise == "task":
+            return replace(one, task=Noisy(one.task))
+        one.model.core.register_forward_pre_hook(lambda _, given: (given[0] + torch.rand_like(given[0]),))
+        return one
+
+    for number in range(2):
+        torch.manual_seed(number)
+        alone(tmp_path / str(number), [noisy()])
+    assert every(tmp_path / "0", 1) == every(tmp_path / "1", 1)
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 0.5])
+def test_a_parameter_without_a_gradient_stays_as_alone(tmp_path, weight_decay):
+    def spare():
+        made = build(KINDS[:3], precision="float64", weight_decay=weight_decay, epochs=4)
+        for one in made:
+            one.model.register_parameter("spare", torch.nn.Parameter(torch.ones(2, 3)))
+        return made
+
+    alone(tmp_path / "alone", spare())
+    together(tmp_path / "stacked", spare(), stacked=True)
+    assert_equal_to_rounding(tmp_path / "alone", tmp_path / "stacked", 3, 1e-10)
+    states = [
+        torch.load(tmp_path / way / "0/state.pt", weights_only=True)["optimizer"]["state"].keys()
+        for way in ("alone", "stacked")
+    ]
+    assert states[0] == states[1]
+
+
+@pytest.mark.parametrize("stacked", [False, True])
+def test_where_no_gradient_is_wanted_training_has_its_own(tmp_path, stacked):
+    with torch.no_grad():
+        together(tmp_path / "without", build(KINDS[:2]), stacked=stacked)
+    together(tmp_path / "with", build(KINDS[:2]), stacked=stacked)
+    assert every(tmp_path / "without", 2) == every(tmp_path / "with", 2)
+
+
+@pytest.mark.parametrize("stacked", [False, True])
+def test_an_observer_that_raises_fails_the_run_that_it_was_told_of(tmp_path, stacked):
+    together(tmp_path / "whole", build(), stacked=stacked)
+    told, ends = [], []
+
+    def observe(index, progress):
+        told.append(index)
+        if index == 1 and progress.step >= 5:
+            raise ZeroDivisionError
+
+    folder = tmp_path / "watched"
+    endings = train.fit_replicas(
+        placed(build(), folder), stacked=stacked, observe=observe, ended=lambda *given: ends.append(given)
+    )
+    assert isinstance(endings[1], ZeroDivisionError)
+    assert sorted(index for index, _ in ends) == list(range(5))
+    assert json.loads((folder / "1/failed.json").read_text())["error"].startswith("ZeroDivisionError")
+    assert not (folder / "1/done.json").exists()
+    for index in (0, 2, 3, 4):
+        assert runs.results(folder / str(index)) == runs.results(tmp_path / "whole" / str(index))
+    together(folder, build(), stacked=stacked)
+    assert runs.results(folder / "1") == runs.results(tmp_path / "whole/1")
+
+
+@pytest.mark.parametrize("stacked", [False, True])
+def test_a_listener_to_endings_that_raises_is_heard_when_all_have_ended(tmp_path, stacked):
+    told = []
+
+    def ended(index, _):
+        told.append(index)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        train.fit_replicas(placed(build(), tmp_path), stacked=stacked, ended=ended)
+    assert sorted(told) == list(range(5))
+    assert all(train.verify_outcome(tmp_path / str(index)) for index in range(5))
+
+
+@pytest.mark.parametrize("stacked", [False, True])
+def test_one_whose_folder_goes_away_is_the_only_one_that_fails(tmp_path, stacked):
+    def lose(index, _):
+        if index == 1:
+            shutil.rmtree(tmp_path / "1", ignore_errors=True)
+
+    kinds = [KINDS[0], {"seed": 2, "lr": 1e37, "optimizer": "sgd"}, KINDS[4]]
+    endings = train.fit_replicas(
+        placed(build(kinds, optimizer="sgd"), tmp_path), stacked=stacked, observe=lose
+    )
+    assert [isinstance(ending, BaseException) for ending in endings] == [False, True, False]
+
+
+def test_runs_that_found_no_memory_go_on_in_any_way(tmp_path, monkeypatch):
+    def full(*_):
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr("bptt.train._stacked._train.available", lambda _: 1_000)
+    with monkeypatch.context() as patch:
+        patch.setattr("bptt.train._stacked._stack.Stack.train", full)
+        endings = train.fit_replicas(placed(build(), tmp_path / "went on"), stacked=True)
+    assert {type(ending) for ending in endings} == {train.ReplicasMemoryError}
+    assert str(endings[0]) == (
+        "5 replicas must fit into the 1,000 bytes that the GPU has free, and do not: take fewer (--replicas)"
+    )
+    # Nothing had been computed, so nothing was computed in another way.
+    alone(tmp_path / "went on", build())
+    alone(tmp_path / "alone", build())
+    assert every(tmp_path / "went on", 5) == every(tmp_path / "alone", 5)
+    assert "replicas" not in train.read_spec(tmp_path / "went on/0")["environment"]
+
+
+def test_a_run_that_was_stacked_is_not_gone_on_with_alone_unasked(tmp_path):
+    def fail(_, progress):
+        if progress.step >= 8:
+            raise ZeroDivisionError
+
+    train.fit_replicas(placed(build(KINDS[:1]), tmp_path), stacked=True, observe=fail)
+    with pytest.raises(train.EnvironmentChangedError, match="goes on stacked: --replicas"):
+        alone(tmp_path, build(KINDS[:1]))
+
+
 @pytest.mark.parametrize(
     ("change", "stacked", "message"),
     [
@@ -234,6 +434,9 @@ class Model(torch.nn.Module):
         (lambda _: {"model": build(KINDS[:1], cell=nn.GRU)[0].model}, True, "the same model"),
         (lambda _: {"model": build(KINDS[:1], layers=2)[0].model}, True, "no dropout"),
         (lambda one: {"model": Model(one.model)}, True, "draw nothing .* got Model"),
+        (lambda one: {"model": hooked(one.model)}, True, "draw nothing .* no hook"),
+        (lambda one: {"task": Noisy(one.task)}, True, "draw nothing .* task"),
+        (lambda _: {"task": TASKS["copying"](8), "model": copier()}, True, "the same task"),
     ],
 )
 def test_replicas_that_do_not_go_together_are_refused(tmp_path, change, stacked, message):
@@ -261,10 +464,13 @@ def test_too_little_memory_is_told_in_bytes_and_runs():
     assert "one alone does not" in str(train.ReplicasMemoryError(2, needed=None, free=9, fit=0))
 
 
-def test_a_step_can_be_recorded_and_waits_for_nothing(tmp_path, monkeypatch):
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("cell", [nn.LSTM, nn.GRU])
+def test_a_step_can_be_recorded_and_waits_for_nothing(tmp_path, monkeypatch, task, cell):
     """What a CUDA graph does: only launches are done again, on the same memory."""
-    settings = {"backend": "reference", "epochs": 4}
-    together(tmp_path / "called", build(**settings), stacked=True)
+    kinds = [{**kind, "task": TASKS[task](4)} for kind in KINDS]
+    settings = {"backend": "reference", "epochs": 4, "cell": cell}
+    together(tmp_path / "called", build(kinds, **settings), stacked=True)
     recordings = []
 
     def recorded(body, device, *, warm_ups, undo):
@@ -282,6 +488,6 @@ def test_a_step_can_be_recorded_and_waits_for_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr("bptt.train._stacked._stack.recorded", recorded)
     # On a GPU indices are not looked at, for it would have to be waited for.
     monkeypatch.setattr(tasks.Task, "_checked", lambda *given: given[1])
-    together(tmp_path / "recorded", build(**settings), stacked=True)
-    assert len(recordings) >= 2  # a whole batch, and the rest of the epoch
+    together(tmp_path / "recorded", build(kinds, **settings), stacked=True)
+    assert len(recordings) >= 2  # for a run ends early, and the others are recorded anew
     assert every(tmp_path / "called", 5) == every(tmp_path / "recorded", 5)

@@ -29,7 +29,7 @@ class Arguments:
         str | None, arg(metavar="N", help_behavior_hint="(default: the cores, one on a GPU)")
     ] = None
     """Processes at once."""
-    replicas: Annotated[str | None, arg(metavar="R", help_behavior_hint="(default: 1)")] = None
+    replicas: Annotated[str | None, arg(metavar="R", help_behavior_hint="(default: 1, or as stacked)")] = None
     """Runs that a process trains together: on a GPU as one model with a row for each, on a CPU in threads.
     Only runs alike but for seed, p, learning rate and the like share a process."""
     accept_environment: FlagCreatePairsOff[bool] = False
@@ -50,7 +50,7 @@ def main(argv: Sequence[str]) -> int:
         return experiments.resume(
             folder,
             workers=workers,
-            replicas=1 if replicas is None else replicas,
+            replicas=replicas,
             data=given.data,
             accept_environment=given.accept_environment,
             observe=observe,

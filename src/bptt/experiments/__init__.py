@@ -3,11 +3,11 @@
 from ._document import names as names
 from ._document import read as read
 from ._document import source_text as source_text
+from ._event import Event as Event
 from ._load import load as load
 from ._load import overlaid as overlaid
 from ._problems import Problem as Problem
 from ._problems import SpecError as SpecError
-from ._run import Event as Event
 from ._run import Result as Result
 from ._run import resume as resume
 from ._run import run as run

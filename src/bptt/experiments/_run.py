@@ -6,39 +6,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from .. import train
 from . import _build, _stored, _study
-from ._child import Job, Message, Part, record_failure
+from ._child import Job, Message, Part
+from ._event import Event, damaged, ended, has_state, told
 from ._pool import execute
 from ._problems import Problem, SpecError, first_line
 from ._share import Share, shared_out, together
 from ._spec import Run, Spec
 from ._study import Study
-
-Kind = Literal["skip", "queue", "start", "progress", "end", "failed", "stopped"]
-
-_BEFORE = "before its first step"
-
-
-@dataclass(frozen=True)
-class Event:
-    """Something that happened to a run.
-
-    Before any run starts, every one has had a `skip` (it was finished already) or a `queue`.
-    `progress` comes with kind `progress`; `outcome` with `skip` and `end`; `text` with `failed`, why, and
-    with `stopped`, where, if that is known. `saved`, with `queue` and `stopped`, is whether all that has been
-    trained is saved, and None if nothing has been.
-    """
-
-    kind: Kind
-    run: Run
-    folder: Path
-    progress: train.Progress | None = None
-    outcome: train.Outcome | None = None
-    text: str = ""
-    saved: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -65,6 +43,7 @@ def run(
     command: str | None = None,
     accept_environment: bool = False,
     observe: Callable[[Event], None] | None = None,
+    until: Callable[[], bool] = lambda: False,
 ) -> Result:
     """Run every arm under every seed; what is finished is skipped, what is broken goes on where it stopped.
 
@@ -79,6 +58,7 @@ def run(
         command: what to record as the command that asked for this.
         accept_environment: go on with runs begun under other versions or threads, and mark them.
         observe: called in this process with each event.
+        until: asked often; once it is true, all that is under way is saved and stopped, as by Ctrl-C.
 
     Returns:
         How each run ended. A run that fails stops no other.
@@ -99,14 +79,14 @@ def run(
         joined = _study.joined(_stored.read(study.folder), study) if begun else study
         _study.check_folders(study.folder, runs)
         joined.write()
-    return _execute(study, share, accept_environment, observe)
+    return _execute(study, share, accept_environment, observe, until)
 
 
 def resume(
     folder: Path | str,
     *,
     workers: int | None = None,
-    replicas: int = 1,
+    replicas: int | None = None,
     data: Path | str | None = None,
     accept_environment: bool = False,
     observe: Callable[[Event], None] | None = None,
@@ -115,7 +95,8 @@ def resume(
 
     Args:
         folder: a study folder, or a run folder inside one.
-        workers, replicas: as in `run`.
+        workers: as in `run`.
+        replicas: as in `run`; None for 1, or for all where runs have been stacked, which go on stacked.
         data: as in `run`; None for where the study found it.
         accept_environment: as in `run`.
         observe: as in `run`.
@@ -138,8 +119,17 @@ def resume(
     if not chosen:
         raise _study.StudyError(f"{folder} must be a study folder or one of its run folders, got neither")
     _study.check_folders(home, chosen)
+    if replicas is None:
+        replicas = len(chosen) if any(_was_stacked(home / one.folder) for one in chosen) else 1
     share = shared_out(study.spec, workers, replicas)
     return _execute(replace(study, runs=chosen, data=place), share, accept_environment, observe)
+
+
+def _was_stacked(folder: Path) -> bool:
+    try:
+        return train.read_spec(folder)["environment"].get("replicas") == "stacked"
+    except train.RunError:
+        return False
 
 
 def _prepared(spec: Spec, data: Path | None) -> tuple[Mapping[str, Any], tuple[Run, ...]]:
@@ -182,7 +172,11 @@ def _job(runs: Sequence[Run], study: Study, share: Share, accept_environment: bo
 
 
 def _execute(
-    study: Study, share: Share, accept_environment: bool, observe: Callable[[Event], None] | None
+    study: Study,
+    share: Share,
+    accept_environment: bool,
+    observe: Callable[[Event], None] | None,
+    until: Callable[[], bool] = lambda: False,
 ) -> Result:
     events: dict[str, Event] = {}
 
@@ -195,20 +189,23 @@ def _execute(
     for one in study.runs:
         folder = study.folder / one.folder
         try:
-            outcome = _ended(folder)
+            outcome = ended(folder)
         except (OSError, train.RunError) as error:
-            tell(_damaged(one, folder, error))
+            tell(damaged(one, folder, error))
             continue
         if outcome is not None:
             tell(Event("skip", one, folder, outcome=outcome))
             continue
         left[one.name] = one
-        tell(Event("queue", one, folder, saved=_has_state(folder) or None))
+        tell(Event("queue", one, folder, saved=has_state(folder) or None))
     with _interruptible() as asked:
+
+        def stopping() -> bool:
+            return asked() > 0 or until()
 
         def receive(message: Message) -> None:
             one = left[message.run]
-            tell(_event(one, study.folder / one.folder, message, asked() > 0))
+            tell(told(one, study.folder / one.folder, message, stopping()))
 
         execute(
             [
@@ -217,68 +214,10 @@ def _execute(
             ],
             share.workers,
             receive=receive,
-            stopping=lambda: asked() > 0,
+            stopping=stopping,
             insisting=lambda: asked() > 1,
         )
-        return Result(study.folder, events, asked() > 0)
-
-
-def _ended(folder: Path) -> train.Outcome | None:
-    outcome = train.verify_outcome(folder)
-    if outcome is not None or (folder / "spec.json").exists():
-        train.read_spec(folder)
-    return outcome
-
-
-def _damaged(run: Run, folder: Path, error: Exception) -> Event:
-    text = f"{first_line(error)}; move {folder} away and run again to train it anew"
-    return Event("failed", run, folder, text=text)
-
-
-def _event(run: Run, folder: Path, message: Message, stopping: bool) -> Event:
-    if message.kind == "killed":
-        return _killed(run, folder, message.content, stopping)
-    match message.kind:
-        case "start":
-            return Event("start", run, folder)
-        case "progress":
-            return Event("progress", run, folder, progress=message.content)
-        case "end":
-            return Event("end", run, folder, outcome=message.content)
-        case "error":
-            return Event("failed", run, folder, text=message.content)
-        case _:
-            return _stopped(run, folder, message.content)
-
-
-def _stopped(run: Run, folder: Path, place: tuple[int, int] | None) -> Event:
-    """A run that has stopped by itself, after this epoch and step or before it could train."""
-    epoch, step = place or (0, 0)
-    if step:
-        return Event("stopped", run, folder, text=f"in epoch {epoch} after step {step}", saved=True)
-    if place is None and _has_state(folder):
-        return Event("stopped", run, folder, saved=True)
-    return Event("stopped", run, folder, text=_BEFORE)
-
-
-def _has_state(folder: Path) -> bool:
-    return (folder / "state.pt").exists()
-
-
-def _killed(run: Run, folder: Path, cause: str, stopping: bool) -> Event:
-    try:
-        outcome = _ended(folder)
-    except (OSError, train.RunError) as error:
-        return _damaged(run, folder, error)
-    if outcome is not None:
-        return Event("end", run, folder, outcome=outcome)
-    if stopping and not (folder / "spec.json").exists():
-        return Event("stopped", run, folder, text=_BEFORE)
-    if stopping:
-        text = f"{'after' if _has_state(folder) else 'before'} a checkpoint, without saving more"
-        return Event("stopped", run, folder, text=text, saved=False)
-    record_failure(folder, RuntimeError(cause))
-    return Event("failed", run, folder, text=cause)
+        return Result(study.folder, events, stopping())
 
 
 @contextmanager

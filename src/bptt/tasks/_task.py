@@ -80,9 +80,12 @@ class Task(ABC):
         return next(iter(self._tensors.values())).device
 
     def to(self, device: torch.device | str) -> Self:
-        """The same task with all its data on `device`; this one stays as it is."""
+        """The task with all its data on `device`, itself if it is there; this one stays as it is."""
+        tensors = {name: tensor.to(device) for name, tensor in self._tensors.items()}
+        if all(tensors[name] is tensor for name, tensor in self._tensors.items()):
+            return self
         moved = copy.copy(self)
-        moved._tensors = {name: tensor.to(device) for name, tensor in self._tensors.items()}
+        moved._tensors = tensors
         return moved
 
     def fingerprint(self) -> str:

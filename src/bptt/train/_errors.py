@@ -36,27 +36,36 @@ class EnvironmentChangedError(RunError):
         return (
             f"{self.folder} was last trained under another environment and could end with other bytes here: "
             + "; ".join(self.differences)
+            + self._hint()
             + ". Resume it where it was, or accept the change, which marks the run: "
             "accept_environment=True, on the command line --accept-environment"
         )
 
+    def _hint(self) -> str:
+        if any(line.startswith("replicas: stacked") for line in self.differences):
+            return " (a run that was stacked goes on stacked: --replicas, with as many as you like)"
+        return ""
+
 
 class ReplicasMemoryError(RunError):
-    """Stacked runs that do not fit into the memory of their GPU; nothing of them has been trained.
+    """Stacked runs that do not fit into the memory of their GPU; what was saved of them stays as it is.
 
     Attributes:
-        needed: bytes for all of them; None if not even one fits.
+        runs: how many there are.
+        needed: bytes for all of them; None if that is not known.
         free: bytes that there are.
-        fit: how many runs would fit.
+        fit: how many runs would fit; None if that is not known.
     """
 
-    def __init__(self, runs: int, *, needed: int | None, free: int, fit: int) -> None:
+    def __init__(self, runs: int, *, needed: int | None, free: int, fit: int | None) -> None:
         super().__init__(runs, needed, free, fit)
         self.runs, self.needed, self.free, self.fit = runs, needed, free, fit
 
     def __str__(self) -> str:
         rule = f"{self.runs} replicas must fit into the {self.free:,} bytes that the GPU has free"
-        if self.needed is None:
+        if self.fit is None:
+            return f"{rule}, and do not: take fewer (--replicas)"
+        if self.fit == 0:
             return f"{rule}, and one alone does not: take a smaller batch_size"
         return f"{rule}, and need {self.needed:,}: {self.fit} fit (--replicas {self.fit})"
 

@@ -56,7 +56,7 @@ def evaluate(
     totals = Sums()
     model.eval()
     try:
-        with torch.no_grad(), seeded_by(stream(0, "evaluation"), model):
+        with torch.no_grad(), seeded_by(stream(0, "evaluation"), model, task):
             for batch in task.batches(split, batch_size):
                 check()
                 batch = batch._replace(y=cast(batch.y, parameter.dtype))

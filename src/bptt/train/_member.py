@@ -24,6 +24,7 @@ class Listeners:
     ) -> None:
         self._observe, self._ended = observe, ended
         self._talking = Lock()
+        self._error: BaseException | None = None
 
     def observer(self, index: int) -> Callable[[Progress], None] | None:
         observe = self._observe
@@ -39,7 +40,15 @@ class Listeners:
     def end(self, index: int, ending: Ending) -> None:
         if self._ended is not None:
             with self._talking:
-                self._ended(index, ending)
+                try:
+                    self._ended(index, ending)
+                except BaseException as error:
+                    self._error = self._error or error
+
+    def raise_error(self) -> None:
+        """Raise what `ended` raised first."""
+        if self._error is not None:
+            raise self._error
 
 
 class Member:
@@ -56,6 +65,7 @@ class Member:
         self.ending: Ending = RuntimeError("the run was not begun")
         self._index, self._listeners = index, listeners
         self._held = ExitStack()
+        self._concluded = False
 
     def take_up(self, accept_environment: bool, *, stacked: bool) -> None:
         """Hold the folder, and begin or end by what it holds."""
@@ -81,15 +91,19 @@ class Member:
 
     def end(self, outcome: Outcome) -> None:
         """The run has come to its end."""
-        self.loop, self.ending = None, outcome
         self._held.close()
-        self._listeners.end(self._index, outcome)
+        self._conclude(outcome)
 
     def fail(self, error: BaseException) -> None:
-        """The run is ended by an error, which its folder is told of."""
-        self.loop, self.ending = None, error
+        """The run is ended by an error, which its folder is told of; a run that has ended is left alone."""
+        if self._concluded:
+            return
         self._held.__exit__(type(error), error, error.__traceback__)
-        self._listeners.end(self._index, error)
+        self._conclude(error)
+
+    def _conclude(self, ending: Ending) -> None:
+        self.loop, self.ending, self._concluded = None, ending, True
+        self._listeners.end(self._index, ending)
 
     def stop(self) -> None:
         """Save the run where it stands."""

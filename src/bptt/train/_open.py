@@ -49,8 +49,8 @@ def open_run(replica: Replica, accept_environment: bool, *, stacked: bool) -> Ru
         environments = [here]
     else:
         _refuse_other_inputs(folder, state["inputs"], inputs)
-        environments = _environments(folder, state["environments"], here, accept_environment)
-    if state is None or not (folder / _folder.SPEC).exists():
+        environments = _environments(folder, state, here, accept_environment)
+    if state is None or not state["step"] or not (folder / _folder.SPEC).exists():
         _folder.write_spec(folder, spec, environments[0], replica.command)
     run = Run(
         folder=folder,
@@ -89,9 +89,10 @@ def _refuse_lost_state(folder: Path) -> None:
         )
 
 
-def _environments(
-    folder: Path, before: list[Environment], here: Environment, accept: bool
-) -> list[Environment]:
+def _environments(folder: Path, state: _state.State, here: Environment, accept: bool) -> list[Environment]:
+    if not state["step"]:
+        return [here]  # nothing has been computed elsewhere
+    before: list[Environment] = state["environments"]
     changed = differences(before[-1], here)
     if not changed:
         return before

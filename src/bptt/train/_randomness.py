@@ -7,6 +7,7 @@ from threading import RLock
 import torch
 
 from .. import nn
+from ..tasks import Task
 
 _DRAW_NOTHING = (
     nn.LSTM,
@@ -26,21 +27,24 @@ _DRAW_NOTHING = (
 _lent = RLock()  # the generators are the process's, and other threads may be training, too
 
 
-def draws(model: torch.nn.Module) -> bool:
-    """Whether a forward pass may draw from torch's generators: that of a module not known here may."""
-    return any(
-        type(module) not in _DRAW_NOTHING or getattr(module, "dropout", 0) for module in model.modules()
-    )
+def draws(model: torch.nn.Module, task: Task) -> bool:
+    """Whether a step may draw from torch's generators: what is not known here may."""
+    return not type(task).__module__.startswith("bptt.tasks.") or any(map(_draws, model.modules()))
+
+
+def _draws(module: torch.nn.Module) -> bool:
+    hooked = module._forward_hooks or module._forward_pre_hooks
+    return bool(hooked or type(module) not in _DRAW_NOTHING or getattr(module, "dropout", 0))
 
 
 @contextmanager
-def seeded_by(generator: torch.Generator, model: torch.nn.Module) -> Iterator[None]:
-    """Inside, what a model draws from torch's generators (dropout) depends on `generator`'s seed alone.
+def seeded_by(generator: torch.Generator, model: torch.nn.Module, task: Task) -> Iterator[None]:
+    """Inside, what is drawn from torch's generators (dropout) depends on `generator`'s seed alone.
 
     Covers the CPU and the model's device; on exit both are as they were. One model at a time is inside, but
     for those that draw nothing.
     """
-    if not draws(model):
+    if not draws(model, task):
         yield
         return
     device = next(model.parameters()).device

@@ -40,7 +40,8 @@ def fit_replicas(
         at_once: in threads, how many runs at a time; None for as many as there are CPUs for their threads.
         observe: called with a run's place in `replicas` and its progress, by one thread at a time: after
             every step and epoch, or stacked every few steps.
-        ended: called likewise with a run's place and its ending, as soon as it is known.
+        ended: called likewise with a run's place and its ending, as soon as it is known. What it raises is
+            raised when all the runs have ended.
         accept_environment: as in `fit`.
 
     Returns:
@@ -52,34 +53,37 @@ def fit_replicas(
         ValueError: before anything is written, for a replica that `fit` would refuse, a folder given twice,
             or replicas that do not go together; stacked also for dropout, whose masks could not be those of
             the run alone.
+        KeyboardInterrupt: after a second Ctrl-C, once the steps under way are done.
     """
     if not replicas:
         return ()
     for replica in replicas:
         replica.check()
     check_alike(replicas)
+    if at_once is not None and at_once < 1:
+        raise ValueError(f"at_once must be at least 1, got {at_once}")
     if stacked is None:
         stacked = replicas[0].device.type == "cuda"
     if stacked:
         check_stackable(replicas)
     config = replicas[0].config
     listeners = Listeners(observe, ended)
-    members = [Member(i, one, listeners) for i, one in enumerate(_with_shared_data(replicas))]
+    members = [Member(i, one, listeners) for i, one in enumerate(_on_device(replicas))]
     with as_configured(config), StopSignals() as stop:
         if stacked:
             train_stacked(members, accept_environment, stop)
         else:
-            workers = at_once or max(1, available_cpus() // config.threads)
+            workers = max(1, available_cpus() // config.threads) if at_once is None else at_once
             _train_in_threads(members, accept_environment, stop, workers)
+    listeners.raise_error()
     return tuple(member.ending for member in members)
 
 
-def _with_shared_data(replicas: Sequence[Replica]) -> list[Replica]:
-    """The same runs, those of the same data with one copy of it."""
-    tasks = {}
-    for replica in replicas:
-        tasks.setdefault(replica.task.fingerprint(), replica.task.to(replica.device))
-    return [replace(replica, task=tasks[replica.task.fingerprint()]) for replica in replicas]
+def _on_device(replicas: Sequence[Replica]) -> list[Replica]:
+    """The same runs, their tasks on their device, each task once."""
+    tasks = {id(replica.task): replica.task for replica in replicas}
+    moved = {key: task.to(replicas[0].device) for key, task in tasks.items()}
+    return [replace(replica, task=moved[id(replica.task)]) for replica in replicas]
 
 
 def _train_in_threads(

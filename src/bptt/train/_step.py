@@ -57,7 +57,7 @@ def take_step(
         coins = stream(config.seed, "detach", number)
         steered = nn.steer(model, keeps=nn.draw_keeps(model, (T, B), generator=coins))
     optimizer.zero_grad(set_to_none=True)
-    with seeded_by(stream(config.seed, "dropout", number), model):
+    with torch.enable_grad(), seeded_by(stream(config.seed, "dropout", number), model, task):
         with steered:
             output = forward(model, batch, config.dtype, config.autocast)
         loss = task.loss(output, batch)

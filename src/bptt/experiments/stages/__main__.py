@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from math import inf
 from pathlib import Path
 
 from ... import train
@@ -24,7 +25,7 @@ def main() -> int:
     add("--precision", default="float32", metavar="P", help="(default: float32, as in the papers)")
     add("--profile", default="paper", metavar="NAME", help="(default: paper)")
     add("--device", default="cuda", metavar="cuda|cpu", help="(default: cuda)")
-    add("--minutes", type=float, default=7.0, metavar="M", help="after which to save (default: 7)")
+    add("--minutes", type=_minutes, default=7.0, metavar="M", help="after which to save (default: 7)")
     add("--data", type=Path, metavar="DIR", help="where the data sets lie")
     add("--accept-environment", action="store_true", help="go on with runs begun elsewhere, and mark them")
     given = parser.parse_args()
@@ -36,8 +37,8 @@ def main() -> int:
         sys.stdout.flush()
 
     try:
-        if archive.exists() and not out.exists():
-            unpack(archive, out)
+        if archive.exists() and (aside := unpack(archive, out)):
+            tell(f"{archive} is not of what {out} held, which is in {aside} now")
         result = piece(
             Piece(
                 stage=given.stage,
@@ -51,7 +52,7 @@ def main() -> int:
             ),
             tell,
         )
-        pack(result.folder, archive)
+        pack(out, archive)
     except (SpecError, StudyError, train.RunError, OSError) as error:
         tell(f"error: {error}")
         return 2
@@ -63,6 +64,13 @@ def main() -> int:
         tell("the time is over; the same command goes on")
         return 3
     return 0
+
+
+def _minutes(text: str) -> float:
+    minutes = float(text)
+    if not 0 < minutes < inf:
+        raise argparse.ArgumentTypeError(f"must be a number above 0, got {text}")
+    return minutes
 
 
 if __name__ == "__main__":

@@ -1,16 +1,14 @@
 """One piece of a stage: go on with its runs, all as replicas of one process, for so many minutes."""
 
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+from .._event import Event
 from .._load import load
-from .._run import Event, Result, run
+from .._run import Result, run
 
 #: Stage → the experiment, and what is changed in it.
 STAGES: Mapping[str, tuple[str, tuple[str, ...]]] = {
@@ -66,37 +64,18 @@ def piece(given: Piece, tell: Callable[[str], object]) -> Result:
     name, changes = STAGES[given.stage]
     settings = (*changes, f"train.precision={given.precision}", *given.settings)
     spec = load(name, profile=given.profile, seeds=list(given.seeds), settings=settings, device=given.device)
-    lines = _Lines(tell)
-    with _alarm(60 * given.minutes):
-        return run(
-            spec,
-            given.out,
-            workers=1,
-            replicas=len(spec.runs) if given.replicas is None else given.replicas,
-            data=given.data,
-            command=f"make gpu STAGE={given.stage} PRECISION={given.precision}",
-            accept_environment=given.accept_environment,
-            observe=lines,
-        )
-
-
-@contextmanager
-def _alarm(seconds: float) -> Iterator[None]:
-    """Ctrl-C once the time is over: what is under way is saved."""
-
-    def ring(_number: int, _frame: object) -> None:
-        signal.raise_signal(signal.SIGINT)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield  # signals are not ours to set
-        return
-    before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+    deadline = time.monotonic() + 60 * given.minutes
+    return run(
+        spec,
+        given.out,
+        workers=1,
+        replicas=len(spec.runs) if given.replicas is None else given.replicas,
+        data=given.data,
+        command=f"make gpu STAGE={given.stage} PRECISION={given.precision}",
+        accept_environment=given.accept_environment,
+        observe=_Lines(tell),
+        until=lambda: time.monotonic() > deadline,
+    )
 
 
 class _Lines:

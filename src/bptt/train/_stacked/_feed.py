@@ -77,6 +77,8 @@ class Feed:
                 number = loop.run.step + 1 + step - loop.run.epoch_step
                 keeps = _drawn(loop, self._shape, number)
                 for column, (name, key, path) in enumerate(self._places):
+                    if name not in keeps:  # the run has failed, and its model obeys nobody here any more
+                        continue
                     keep = getattr(keeps[name][key], path)
                     fits = keep.dim() == len(self._kept)
                     drawn[step - begin, row, column] = keep if fits else keep.unsqueeze(1)

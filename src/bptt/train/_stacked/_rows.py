@@ -28,6 +28,7 @@ class Rows:
         self._sizes = {name: tensor.shape for name, tensor in _trained(model)}
         self.weights = self._gathered(lambda run, name: dict(_trained(run.model))[name])
         self.state = {key: self._gathered(_kept(key)) for key in self._rule.keeps(momentum)}
+        self._used: Tensor | None = None  # (N,), if some have no gradient
         self.constants = {
             name: torch.stack([dict(_others(run.model))[name].detach() for run in runs])
             for name, _ in _others(model)
@@ -40,9 +41,22 @@ class Rows:
             for name, part in zip(self._sizes, self._parts(self.weights), strict=True)
         }
 
+    def flat(self, parts: Sequence[Tensor | None]) -> Tensor:
+        """(R, N) of gradients (R, …); where there is none, which torch's optimisers pass over, zeros."""
+        there = [part for part in parts if part is not None]
+        if len(there) == len(parts):
+            return torch.cat([part.flatten(1) for part in there], 1)
+        if self._used is None:
+            sizes = [prod(shape) for shape in self._sizes.values()]
+            known = [part is not None for part, size in zip(parts, sizes, strict=True) for _ in range(size)]
+            self._used = torch.tensor(known, device=self.weights.device)
+        zeros = self._parts(torch.zeros_like(self.weights))
+        pairs = zip(parts, zeros, strict=True)
+        return torch.cat([(zero if part is None else part).flatten(1) for part, zero in pairs], 1)
+
     def update(self, gradient: Tensor, where: Tensor, settings: Settings) -> None:
         """Take a step of the optimiser, in the rows (R,) chosen."""
-        chosen = where.unsqueeze(1)
+        chosen = where.unsqueeze(1) if self._used is None else where.unsqueeze(1) & self._used
         weights, state = self._rule.update(self.weights, gradient, self.state, settings)
         for old, new in [(self.weights, weights), *((self.state[key], new) for key, new in state.items())]:
             old.copy_(torch.where(chosen, new, old))
@@ -59,7 +73,7 @@ class Rows:
                 state = {key: parts[place].clone() for key, parts in kept.items()}
                 if self._rule.counts:
                     state["step"] = torch.tensor(float(updates), device="cpu")
-                if state and updates:
+                if state and updates and (self._used is None or self._parts(self._used[None])[place].all()):
                     run.optimizer.state[parameter] = state
             for name, tensor in _others(run.model):
                 tensor.copy_(self.constants[name][row])

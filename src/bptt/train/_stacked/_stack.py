@@ -1,6 +1,7 @@
 """Runs at the same step trained as one."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from math import inf
 from time import monotonic
@@ -21,7 +22,16 @@ from ._feed import Feed, Place, places
 from ._rows import Rows
 from ._rules import Settings
 
-_AHEAD = 64  # steps whose coins are on the device at a time
+_AHEAD = 64  # steps whose coins are on the device at a time, at most
+_SECONDS = 1.0  # that they take, about: as long as a stop has to wait
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """What came of some steps: the series of each run, and how long they took."""
+
+    series: list[Series]
+    seconds: float
 
 
 class Stack:
@@ -41,26 +51,26 @@ class Stack:
         run, self._config = loops[0].run, loops[0].config
         configs = [loop.config for loop in loops]
         self._device = run.device
-        self._rows = Rows([loop.run for loop in loops], self._config.optimizer, self._config.momentum)
+        self.rows = Rows([loop.run for loop in loops], self._config.optimizer, self._config.momentum)
         self._settings = Settings.of(configs, run.step, self._device)
         limits = [inf if config.clip_norm == "none" else config.clip_norm for config in configs]
         self._limits = torch.tensor(limits, dtype=torch.float64, device=self._device)
         self._alive = torch.ones(len(loops), dtype=torch.bool, device=self._device)
-        self._at = torch.zeros(
-            (), dtype=torch.int64, device=self._device
-        )  # the step of the epoch to take next
+        self._at = torch.zeros((), dtype=torch.int64, device=self._device)  # in the epoch, the next step
+        self._every = torch.arange(len(orders[0]), device=self._device).view(-1, 1, 1)
         self._places = places(loops)
         self._feeds: dict[int, Feed] = {}  # by batch size, as are those below
         self._takes: dict[int, Callable[[], object]] = {}
         self._counts: dict[int, dict[str, int]] = {}
         self._record: Tensor | None = None  # (steps, numbers of a step, R)
         self._events: list[torch.cuda.Event] = []
+        self._pace = 1  # steps to take before anybody is asked again
         self.new_epoch(orders)
 
     def new_epoch(self, orders: Sequence[Sequence[Tensor]]) -> None:
         """Go on with the order of another epoch."""
         self._sizes = [len(indices) for indices in orders[0]]
-        for size in dict.fromkeys(self._sizes):
+        for size in self.sizes:
             part = slice(self._first(size), self._first(size) + self._sizes.count(size))
             order = torch.stack([torch.stack(list(order[part])) for order in orders], 1)
             if size in self._feeds:
@@ -72,33 +82,45 @@ class Stack:
         self._settled, self._since = self.loops[0].run.epoch_step, monotonic()
         self._at.fill_(self._settled)
 
-    def train(self, end: int, going_on: Callable[[int], bool]) -> None:
-        """Take steps, and count them in their runs.
+    @property
+    def sizes(self) -> list[int]:
+        """Every size that a batch of the epoch has."""
+        return list(dict.fromkeys(self._sizes))
+
+    def train(self, end: int, going_on: Callable[[int], bool]) -> Stretch:
+        """Take steps and wait for them.
 
         Args:
             end: the step of the epoch to stop before.
-            going_on: called after some steps with how many are under way; returns whether to take more.
+            going_on: called about every second with how many are under way; returns whether to take more.
+
+        Returns:
+            What came of them. The runs are as they were until `rows.give_back`.
         """
         at = self._settled
         while at < end:
+            began = monotonic()
             size = self._sizes[at]
             first = self._first(size)
-            stop = min(end, first + self._sizes.count(size), at + _AHEAD - (at - first) % _AHEAD)
+            same = first + self._sizes.count(size)
+            stop = min(end, same, at + _AHEAD - (at - first) % _AHEAD, at + self._pace)
             self._feeds[size].draw(at, stop)
             take = self._take(size)
             for _ in range(at, stop):
                 take()
-            at = stop
-            self._keep_pace()
+            self._wait_for_the_last_but_one()
+            taken, at = stop - at, stop
+            self._pace = max(1, min(_AHEAD, int(taken * _SECONDS / max(monotonic() - began, 1e-6))))
             if not going_on(at - self._settled):
                 break
-        self._settle(at)
+        return self._settle(at)
 
-    def try_step(self) -> None:
+    def try_step(self, size: int) -> None:
         """Take a step that is not counted."""
-        self._at.zero_()
-        self._feeds[self._sizes[0]].draw(0, 1)
-        self._step(self._sizes[0])
+        first = self._first(size)
+        self._at.fill_(first)
+        self._feeds[size].draw(first, first + 1)
+        self._step(size)
 
     def _first(self, size: int) -> int:
         return self._sizes.index(size)
@@ -109,7 +131,7 @@ class Stack:
         return self._takes[size]
 
     def _recorded(self, step: Callable[[], None]) -> Callable[[], object]:
-        changed = [*self._rows.tensors, self._settings.step, self._alive, self._at]
+        changed = [*self.rows.tensors, self._settings.step, self._alive, self._at]
         before = [tensor.clone() for tensor in changed]
 
         def undo() -> None:
@@ -121,25 +143,21 @@ class Stack:
     def _step(self, size: int) -> None:
         """One step of every run, the next of the epoch."""
         feed = self._feeds[size]
-        parameters = self._rows.parameters()
-        losses, sums = self._losses(parameters, feed, size)
-        gradients = torch.autograd.grad(losses.sum(), list(parameters.values()), allow_unused=True)
-        unused = [name for name, part in zip(parameters, gradients, strict=True) if part is None]
-        if unused:
-            raise ValueError(
-                f"stacked replicas must have a gradient for every parameter, got none for {unused}"
-            )
-        gradient = torch.cat([part.flatten(1) for part in gradients], 1)
+        parameters = self.rows.parameters()
+        with torch.enable_grad():
+            losses, sums = self._losses(parameters, feed, size)
+            parts = torch.autograd.grad(losses.sum(), list(parameters.values()), allow_unused=True)
+        gradient = self.rows.flat(parts)
         norms = torch.linalg.vector_norm(gradient, dim=1, dtype=torch.float64)
         losses = losses.detach().double()
         self._alive &= losses.isfinite() & norms.isfinite()
         scale = torch.where(norms > self._limits, self._limits / (norms + 1e-6), 1.0)
         self._settings.step.add_(1)
-        self._rows.update(gradient * scale.to(gradient.dtype).unsqueeze(1), self._alive, self._settings)
+        self.rows.update(gradient * scale.to(gradient.dtype).unsqueeze(1), self._alive, self._settings)
         numbers = torch.stack([losses, norms, *sums])
         if self._record is None:
             self._record = numbers.new_empty(len(self._sizes), *numbers.shape)
-        self._record.index_copy_(0, self._at.unsqueeze(0), numbers.unsqueeze(0))
+        self._record.copy_(torch.where(self._every == self._at, numbers, self._record))
         self._at += 1
 
     def _losses(self, parameters: Mapping[str, Tensor], feed: Feed, size: int) -> tuple[Tensor, list[Tensor]]:
@@ -157,10 +175,10 @@ class Stack:
             return task.loss(output, batch), [value.detach().double() for value, _ in metrics.values()]
 
         x, y = self._batches(feed.indices())
-        return vmap(one)(parameters, self._rows.constants, x, y, feed.keeps())
+        return vmap(one)(parameters, self.rows.constants, x, y, feed.keeps())
 
     def _batches(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        """(R, T, B, …) and the targets of the sequences (R, B), all those of one task at once."""
+        """(R, T, B, …) and the targets of the sequences (R, B), all neighbours of one task at once."""
         xs, ys = [], []
         tasks = [loop.task for loop in self.loops]
         first = 0
@@ -174,33 +192,31 @@ class Stack:
             first = last
         return torch.cat(xs), torch.cat(ys)
 
-    def _keep_pace(self) -> None:
+    def _wait_for_the_last_but_one(self) -> None:
         # The device always has something left to do while the host waits.
         if self._device.type != "cuda":
             return
         event = torch.cuda.Event()
-        event.record()
+        event.record(torch.cuda.current_stream(self._device))
         self._events.append(event)
         if len(self._events) > 2:
             self._events.pop(0).synchronize()
 
-    def _settle(self, end: int) -> None:
-        """Wait for the steps before `end`, and give the runs what came of them."""
+    def _settle(self, end: int) -> Stretch:
         begin, self._settled = self._settled, end
-        if begin == end or self._record is None:
-            return
-        numbers = self._record[begin:end].permute(2, 1, 0).tolist()
+        numbers: list[Any] = [[[], []] for _ in self.loops]
+        if self._record is not None and end > begin:
+            numbers = self._record[begin:end].permute(2, 1, 0).tolist()
         now = monotonic()
         seconds, self._since = now - self._since, now
         sizes = self._sizes[begin:end]
-        for row, (loop, (losses, norms, *sums)) in enumerate(zip(self.loops, numbers, strict=True)):
-            if loop.run.status is not None:
-                continue
-            names = self._counts[sizes[0]]
-            counts = {name: [self._counts[size][name] for size in sizes] for name in names}
-            series = Series(losses, norms, dict(zip(names, sums, strict=True)), counts)
-            self._rows.give_back(row, loop.run.step + series.finite)
-            loop.count_series(series, seconds)
+        names = self._counts[sizes[0]] if sizes else ()
+        counts = {name: [self._counts[size][name] for size in sizes] for name in names}
+        series = [
+            Series(losses, norms, dict(zip(names, sums, strict=True)), counts)
+            for losses, norms, *sums in numbers
+        ]
+        return Stretch(series, seconds)
 
 
 def _by_place(where: Sequence[Place], keeps: Tensor) -> dict[str, Any] | None:

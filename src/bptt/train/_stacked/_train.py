@@ -2,12 +2,15 @@
 
 from collections.abc import Callable, Sequence
 
+import torch
+
+from .._errors import ReplicasMemoryError
 from .._interrupt import StopRequested, StopSignals
 from .._loop import Loop
 from .._member import Member
 from .._take_up import concluded
-from ._memory import check_memory
-from ._stack import Stack
+from ._memory import available, check_memory
+from ._stack import Stack, Stretch
 
 _Group = list[tuple[Member, Loop]]
 
@@ -23,15 +26,14 @@ def train_stacked(members: Sequence[Member], accept_environment: bool, stop: Sto
             member.stop()
     except BaseException as error:
         for member in members:
-            if member.loop is not None:
-                member.fail(error)
+            member.fail(error)
         if not isinstance(error, Exception):
             raise
 
 
 def _train(members: Sequence[Member], stop: StopSignals) -> None:
     stack: Stack | None = None
-    epoch = 0
+    epoch, checked = 0, 0
     while True:
         for member, loop in _active(members):
             if loop.run.status is not None:
@@ -42,20 +44,25 @@ def _train(members: Sequence[Member], stop: StopSignals) -> None:
             return
         stop.check()
         loops = [loop for _, loop in group]
-        if stack is None or stack.loops != loops:
-            orders = [loop.begin_epoch() for loop in loops]
-            if stack is None:
-                check_memory(loops, orders)
-            stack = None  # gives its memory back
-            stack = Stack(loops, orders)
-        elif epoch != loops[0].run.epoch:
-            stack.new_epoch([loop.begin_epoch() for loop in loops])
-        epoch = loops[0].run.epoch
-        stack.train(_meeting(loops[0], members), _going_on(group, stop))
-        for member, loop in group:
-            if loop.run.status is None:
+        try:
+            if stack is None or stack.loops != loops:
+                orders = [loop.begin_epoch() for loop in loops]
+                if len(loops) > checked:
+                    check_memory(loops, orders)
+                    checked = len(loops)
+                stack = None  # gives its memory back
+                stack = Stack(loops, orders)
+            elif epoch != loops[0].run.epoch:
+                stack.new_epoch([loop.begin_epoch() for loop in loops])
+            epoch = loops[0].run.epoch
+            stretch = stack.train(_meeting(loops[0], members), _going_on(group, stop))
+        except torch.OutOfMemoryError as error:
+            free = available(loops[0].run.device)
+            raise ReplicasMemoryError(len(loops), needed=None, free=free, fit=None) from error
+        for row, (member, loop) in enumerate(group):
+            if member.loop is not None and loop.run.status is None:
                 with member.alone():
-                    _after_steps(loop, stop.check)
+                    _after_steps(stack, row, loop, stretch, stop.check)
 
 
 def _active(members: Sequence[Member]) -> _Group:
@@ -82,14 +89,22 @@ def _meeting(hindmost: Loop, members: Sequence[Member]) -> int:
 def _going_on(group: _Group, stop: StopSignals) -> Callable[[int], bool]:
     def going_on(under_way: int) -> bool:
         for member, loop in group:
-            with member.alone():
-                loop.report(under_way)
-        return not (stop.requested or any(loop.save_is_due for _, loop in group))
+            if member.loop is not None:
+                with member.alone():
+                    loop.report(under_way)
+        return not (stop.requested or any(loop.save_is_due for member, loop in group if member.loop))
 
     return going_on
 
 
-def _after_steps(loop: Loop, check: Callable[[], None]) -> None:
+def _after_steps(stack: Stack, row: int, loop: Loop, stretch: Stretch, check: Callable[[], None]) -> None:
+    """Give a run what came of its steps, and save it or end its epoch if it is time."""
+    series = stretch.series[row]
+    if series.losses:
+        stack.rows.give_back(row, loop.run.step + series.finite)
+        loop.count_series(series, stretch.seconds)
+    if loop.run.status is not None:
+        return
     if loop.run.epoch_step == loop.steps:
         loop.end_epoch(check)
     elif loop.save_is_due:
