@@ -11,7 +11,7 @@ GPU_PYTHON ?= $(BIN)/python
 PRECISION ?= float32
 STAGES := copying-100 copying-300 smnist pmnist
 
-.PHONY: setup demo test test-slow gpu gpu-check gpu-bench $(STAGES:%=gpu-%) lint docs clean
+.PHONY: setup demo test test-slow gpu gpu-check gpu-sanitize gpu-bench $(STAGES:%=gpu-%) lint docs clean
 
 setup: $(VENV)/.installed
 
@@ -39,6 +39,11 @@ gpu: $(if $(filter $(BIN)/python,$(GPU_PYTHON)),setup) gpu-$(STAGE)
 gpu-check:
 	BPTT_ISA=none PYTHONPATH=src $(GPU_PYTHON) -m pytest -q -o addopts=--import-mode=importlib \
 		tests/ops/test_cuda.py tests/ops/triton/test_on_gpu.py tests/train/test_on_gpu.py
+
+gpu-sanitize:
+	BPTT_ISA=none PYTHONPATH=src PYTORCH_NO_CUDA_MEMORY_CACHING=1 compute-sanitizer --error-exitcode 1 \
+		$(GPU_PYTHON) -m pytest -q -o addopts=--import-mode=importlib tests/ops/triton/test_on_gpu.py \
+		-k "equals_the_reference and (7 or 100)"
 
 gpu-bench:
 	BPTT_ISA=none PYTHONPATH=src $(GPU_PYTHON) -m bptt.bench.gpu --out results/bench/gpu-kernels.json

@@ -82,7 +82,8 @@ def _measured(row: Row, device: str, pairs: int) -> dict[str, Any]:
             return _timed(ours, rival, device, pairs)
         if row.cell == "train":
             _, rival = steps(row, device)
-            return _told(train_beside(row, device, rival, _clock(device), pairs))
+            times, each = train_beside(row, device, rival, _clock(device), pairs)
+            return {**_told(times), "bytes_per_replica": each}
         mine, theirs = (Side(row, device, ours=ours) for ours in (True, False))
         error = _difference(row, mine, theirs)
         called = _timed(mine.both, theirs.both, device, pairs)

@@ -18,7 +18,9 @@ _PRECISIONS: Mapping[str, Any] = {"bfloat16": "bf16-mixed", "tf32": "tf32", "flo
 _STEPS = 64  # of an epoch
 
 
-def train_beside(row: Row, device: str, rival: Work, clock: Callable[[], float], pairs: int) -> Pairs:
+def train_beside(
+    row: Row, device: str, rival: Work, clock: Callable[[], float], pairs: int
+) -> tuple[Pairs, int | None]:
     """Seconds of a step of all replicas, and of as many steps of the rival, in turns.
 
     An epoch of ours is one timing, after a first in which everything is compiled and recorded.
@@ -31,7 +33,7 @@ def train_beside(row: Row, device: str, rival: Work, clock: Callable[[], float],
         pairs: of timings.
 
     Returns:
-        The times.
+        The times, and the bytes of a GPU that a replica takes at most.
     """
     theirs: list[float] = []
     told: set[int] = set()
@@ -42,6 +44,9 @@ def train_beside(row: Row, device: str, rival: Work, clock: Callable[[], float],
             timed = measure(rival, rival, pairs=1, warm_ups=1, clock=clock)
             theirs.append(row.replicas * median((*timed.ours, *timed.rival)))
 
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated() if device == "cuda" else 0
     with TemporaryDirectory() as folder:
         replicas = _replicas(row, device, pairs + 1, Path(folder))
         for ending in train.fit_replicas(replicas, stacked=True, observe=observe):
@@ -49,7 +54,8 @@ def train_beside(row: Row, device: str, rival: Work, clock: Callable[[], float],
                 raise ending
         lines = (replicas[0].folder / "timing.jsonl").read_text().splitlines()
     ours = [1 / json.loads(line)["steps_per_second"] for line in lines]
-    return Pairs(tuple(ours[1:]), tuple(theirs[1:]))
+    took = (torch.cuda.max_memory_allocated() - before) // row.replicas if device == "cuda" else None
+    return Pairs(tuple(ours[1:]), tuple(theirs[1:])), took
 
 
 def _replicas(row: Row, device: str, epochs: int, folder: Path) -> list[train.Replica]:
