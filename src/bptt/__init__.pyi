@@ -1,4 +1,5 @@
 from . import experiments as experiments
+from . import flow as flow
 from . import nn as nn
 from . import ops as ops
 from . import report as report

@@ -93,6 +93,11 @@ class Recurrent(nn.RNNBase):
             raise ValueError(f"detach must have c = 0: {cls._kind} has no carry to block, got {detach}")
 
     @property
+    def steering(self) -> Steering:
+        """The keeps and taps that `steer` passes to the layer now."""
+        return self._steering
+
+    @property
     def _keys(self) -> list[Key]:
         """Every (layer, direction), in the order of the weights."""
         return [(layer, d) for layer in range(self.num_layers) for d in range(self._directions)]

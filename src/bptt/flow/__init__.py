@@ -1,0 +1,8 @@
+"""Gradients through time, measured: on our layers and on anybody's; no drawing."""
+
+from ._flows import Flow as Flow
+from ._lags import LagProfile as LagProfile
+from ._lags import lag_profile as lag_profile
+from ._record import Recording as Recording
+from ._record import record as record
+from ._replay import ReplayError as ReplayError

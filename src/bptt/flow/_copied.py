@@ -1,0 +1,45 @@
+"""A model to measure on: a copy, so that nothing of the one that is asked about changes."""
+
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import Module, RNNBase
+
+from .. import nn
+
+Call = Callable[[Any, Any], Tensor]  # of the model and the batch: the output
+
+_OURS = (nn.LSTM, nn.GRU, nn.RNN)
+
+
+@contextmanager
+def copied(model: Module) -> Iterator[Module]:
+    """A copy whose recurrent layers are all of `bptt.nn`, with weights that want no gradient.
+
+    Inside, gradients are on, and torch's random streams are given back at the end.
+
+    Raises:
+        ValueError: if there is no recurrent layer.
+        TypeError: if a layer of torch.nn is none that `bptt.nn.convert` knows.
+    """
+    if not any(isinstance(module, RNNBase) for module in model.modules()):
+        raise ValueError(
+            f"model must have an LSTM, GRU or RNN of bptt.nn or torch.nn, got {type(model).__name__} without"
+        )
+    with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng():
+        mine = copy.deepcopy(model)
+        if any(isinstance(module, RNNBase) and not isinstance(module, _OURS) for module in mine.modules()):
+            nn.convert(mine)
+        yield mine.requires_grad_(False)
+
+
+def called(model: Module, batch: Any) -> Tensor:
+    """The output for a batch: its first part is the input; `lengths`, if it has any, go along."""
+    x = batch[0] if isinstance(batch, tuple | list) else batch
+    lengths = getattr(batch, "lengths", None)
+    output = model(x) if lengths is None else model(x, lengths=lengths)
+    return output[0] if isinstance(output, tuple) else output

@@ -1,0 +1,72 @@
+"""What a recording holds."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Flow:
+    """The gradient of a loss with respect to the states of one layer in one direction, at every time step.
+
+    With `T` steps, `B` sequences and `H` hidden units (`P` projected ones for h):
+
+    Attributes:
+        name: of the module in the model; `""` for the model itself.
+        layer: which of the module's layers, from 0.
+        direction: 0, or 1 for the reverse one. Steps are those of the input in both.
+        call: which forward call of the module in the recording, from 0.
+        backward: which backward pass through that call, from 0.
+        h: ‖dL/dh_t‖₂ of each sequence, `(T, B)` in float64: the total gradient, through all that uses h_t; 0
+            beyond the length of a sequence.
+        c: ‖dL/dc_t‖₂ likewise, of an LSTM; else None.
+        lengths: `(B,)`, if the sequences have lengths of their own.
+        dh, dc: the gradients themselves, `(T, B, H)`, if they were asked for.
+    """
+
+    name: str
+    layer: int
+    direction: int
+    call: int
+    backward: int
+    h: Tensor
+    c: Tensor | None
+    lengths: Tensor | None
+    dh: Tensor | None = None
+    dc: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Call:
+    """A forward call of a recurrent module."""
+
+    name: str
+    number: int
+    lengths: Tensor | None
+
+    def flow(
+        self, key: tuple[int, int], backward: int, gradients: Mapping[str, Tensor], scale: float, full: bool
+    ) -> Flow:
+        """The flow of one backward pass, of the gradients of the states h and, of an LSTM, c."""
+        true = {path: gradient.detach() / scale for path, gradient in gradients.items()}
+        sizes = {path: norms(gradient) for path, gradient in true.items()}
+        layer, direction = key
+        return Flow(
+            self.name,
+            layer,
+            direction,
+            self.number,
+            backward,
+            sizes["h"],
+            sizes.get("c"),
+            self.lengths,
+            true["h"] if full else None,
+            true.get("c") if full else None,
+        )
+
+
+def norms(gradient: Tensor) -> Tensor:
+    """(T, B, H) → (T, B), in float64, where no square overflows or vanishes."""
+    return torch.linalg.vector_norm(gradient, dim=-1, dtype=torch.float64)

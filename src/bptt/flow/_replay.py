@@ -1,0 +1,132 @@
+"""A layer of torch.nn run again by ours, for the gradients inside that torch's kernels do not give."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.func import functional_call
+from torch.nn.utils.rnn import PackedSequence
+
+from .. import nn
+from ._input import Given
+from ._pairs import Gradients, Receive, listen
+from ._taps import Key, taps
+
+_OURS = {"LSTM": nn.LSTM, "GRU": nn.GRU, "RNN_TANH": nn.RNN, "RNN_RELU": nn.RNN}
+
+
+class ReplayError(RuntimeError):
+    """A layer that cannot be run again as it ran."""
+
+
+class Replay:
+    """A call of a torch.nn LSTM, GRU or RNN as it was, and the gradients that reach its results.
+
+    Args:
+        module: what was called.
+        args, kwargs: with what, of which `x` tells.
+        random: the state of torch's CPU generator before the call.
+    """
+
+    def __init__(
+        self,
+        module: torch.nn.RNNBase,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        x: Given,
+        random: Tensor,
+    ) -> None:
+        self._module, self._given, self._random = module, x._replace(data=x.data.detach()), random
+        kind = x.data.device.type
+        self._autocast_dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
+        self._args = [_detached(each) for each in args]
+        self._kwargs = {name: _detached(each) for name, each in kwargs.items()}
+        self._weights = {name: getattr(module, name).detach().clone() for name in module._flat_weights_names}
+        self._training = module.training
+        self._results: list[Tensor] = []
+        self._arrived: list[list[Tensor]] = []
+
+    def watch(self, output: Any) -> None:
+        """Note the gradients of a call's results whenever they come."""
+        for place, result in enumerate(_tensors(output)):
+            self._results.append(result.detach())
+            self._arrived.append([])
+            if result.requires_grad:
+                result.register_hook(self._arrived[place].append)
+
+    def finish(self) -> list[tuple[Key, int, Gradients]]:
+        """The gradients of every backward pass since the last time.
+
+        Raises:
+            ReplayError: if the layer does not compute what it did, as with dropout on a GPU.
+        """
+        passes = max(map(len, self._arrived), default=0)
+        if not passes:
+            return []
+        found: list[tuple[Key, int, Gradients]] = []
+        for number in range(passes):
+            results = self._run(lambda key, _, gradients, n=number: found.append((key, n, gradients)))
+            reached = [place for place, arrived in enumerate(self._arrived) if number < len(arrived)]
+            cotangents = [self._arrived[place][number] for place in reached]
+            torch.autograd.backward([results[place] for place in reached], cotangents)
+        for arrived in self._arrived:
+            arrived.clear()
+        return found
+
+    def _run(self, receive: Receive) -> list[Tensor]:
+        module = self._module
+        more = {"nonlinearity": module.nonlinearity} if module.mode.startswith("RNN") else {}
+        names = ("num_layers", "bias", "batch_first", "dropout", "bidirectional")
+        if module.mode == "LSTM":
+            names = (*names, "proj_size")
+        with torch.device("meta"):
+            ours = _OURS[module.mode](
+                module.input_size,
+                module.hidden_size,
+                **{name: getattr(module, name) for name in names},
+                **more,
+            ).train(self._training)
+        with torch.enable_grad(), torch.random.fork_rng(devices=()), self._autocast():
+            torch.set_rng_state(self._random)
+            zeros = taps(ours, self._given)
+            listen(zeros, receive)
+            tapped = {**self._kwargs, "taps": zeros}
+            results = _tensors(functional_call(ours, self._weights, tuple(self._args), tapped))
+            results = [result.to(was.dtype) for result, was in zip(results, self._results, strict=True)]
+        if not all(map(_near, results, self._results)):
+            kind = f"{type(module).__module__.partition('.')[0]}.nn.{type(module).__name__}"
+            raise ReplayError(
+                f"a {kind} must compute the same again to be recorded, and does not: a hook changes its "
+                "result, or there is dropout between its layers on a GPU; bptt.nn.convert makes it a layer "
+                "that is recorded as it runs"
+            )
+        return results
+
+    def _autocast(self) -> Any:
+        kind, dtype = self._given.data.device.type, self._autocast_dtype
+        return nullcontext() if dtype is None else torch.autocast(kind, dtype)
+
+
+def _near(result: Tensor, was: Tensor) -> bool:
+    loose = 1e-2 if was.dtype.itemsize < 4 else 1e-3
+    return torch.allclose(result, was, rtol=loose, atol=loose)
+
+
+def _detached(value: Any) -> Any:
+    if isinstance(value, PackedSequence):
+        return value._replace(data=value.data.detach())
+    if isinstance(value, Tensor):
+        return value.detach()
+    if isinstance(value, tuple | list):
+        return tuple(map(_detached, value))
+    return value
+
+
+def _tensors(output: Any) -> list[Tensor]:
+    if isinstance(output, PackedSequence):
+        return [output.data]
+    if isinstance(output, Tensor):
+        return [output]
+    return [tensor for each in output for tensor in _tensors(each)]

@@ -1,0 +1,55 @@
+"""Taps given to layers of ours as they are called."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .. import nn
+from ._input import Given, given, keys, paths
+
+Key = tuple[int, int]
+Ours = nn.LSTM | nn.GRU | nn.RNN
+Begun = Callable[[Given, dict[Key, nn.Taps]], None]
+
+
+def taps(layer: Ours, x: Given) -> dict[Key, nn.Taps]:
+    """Zeros for every state of a call, whose gradients can be asked for."""
+    widths = {"h": layer.proj_size or layer.hidden_size, "c": layer.hidden_size}
+    return {key: nn.Taps(**{path: _zeros(x, widths[path]) for path in paths(layer)}) for key in keys(layer)}
+
+
+@contextmanager
+def tapped(
+    layers: Mapping[str, Ours], begun: Callable[[str, Given, dict[Key, nn.Taps]], None]
+) -> Iterator[None]:
+    """Give every call of the layers taps, and tell of them; those of the caller get their gradients, too."""
+    with ExitStack() as hooks:
+        for name, layer in layers.items():
+            handle = layer.register_forward_pre_hook(partial(_tap, partial(begun, name)), with_kwargs=True)
+            hooks.callback(handle.remove)
+        yield
+
+
+def _tap(begun: Begun, layer: Any, args: Any, kwargs: Any) -> Any:
+    x = given(layer, args, kwargs)
+    if x is None or not torch.is_grad_enabled():
+        return None
+    ours = taps(layer, x)
+    begun(x, ours)
+    theirs = kwargs.get("taps")
+    theirs = layer.steering.taps if theirs is None else theirs
+    both = {**ours}
+    for key, tap in (theirs or {}).items():
+        pair = (tap, None) if isinstance(tap, Tensor) else tap
+        sums = (a if b is None else b if a is None else a + b for a, b in zip(ours[key], pair, strict=True))
+        both[key] = nn.Taps(*sums)
+    return args, {**kwargs, "taps": both}
+
+
+def _zeros(x: Given, width: int) -> Tensor:
+    dtype = torch.promote_types(x.data.dtype, torch.float32) if x.data.is_floating_point() else torch.float32
+    return torch.zeros(x.T, x.B, width, dtype=dtype, device=x.data.device, requires_grad=True)

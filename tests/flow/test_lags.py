@@ -1,0 +1,190 @@
+"""Gradients by lag: a twin in plain autograd, closed forms, and what must not matter."""
+
+import pytest
+import torch
+from helpers.twins import KINDS
+
+import bptt
+from bptt import flow
+
+T, B, I, H = 7, 5, 3, 4
+
+
+def layer(kind, library=bptt.nn, **more):
+    torch.manual_seed(1)
+    return getattr(library, kind)(I, H, dtype=torch.float64, **more)
+
+
+def data(*shape, seed=2):
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+def loss(y, _):
+    weights = torch.linspace(-1, 1, y.shape[-1], dtype=y.dtype)
+    return (y * weights).sum(-1).tanh()
+
+
+def by_hand(kind, of, x, reverse=False):
+    """‖∂L_j/∂h_{j−k}‖ by torch's cells, (T, T, B), NaN where there is no such step."""
+    cell = getattr(torch.nn, f"{kind}Cell")(I, H, dtype=torch.float64)
+    suffix = "_l0_reverse" if reverse else "_l0"
+    own = {n.removesuffix(suffix): w for n, w in of.state_dict().items() if n.endswith(suffix)}
+    cell.load_state_dict(own)
+    h = c = torch.zeros(x.shape[1], H, dtype=torch.float64)
+    hs = []
+    for step in x.flip(0) if reverse else x:
+        h, c = cell(step, (h, c)) if kind == "LSTM" else (cell(step, h), c)
+        hs.append(h)
+    if reverse:
+        hs.reverse()
+    found = torch.full((len(x), len(x), x.shape[1]), torch.nan, dtype=torch.float64)
+    half = (
+        hs
+        if not of.bidirectional
+        else [torch.cat([torch.zeros_like(h), h] if reverse else [h, torch.zeros_like(h)], -1) for h in hs]
+    )
+    for j, y in enumerate(half):
+        for k in range(len(x)):
+            i = j + k if reverse else j - k
+            if 0 <= i < len(x):
+                (grad,) = torch.autograd.grad(
+                    loss(y, None).sum(), hs[i], retain_graph=True, allow_unused=True
+                )
+                found[j, k] = grad.norm(dim=-1)
+    return found
+
+
+@pytest.mark.parametrize("library", [bptt.nn, torch.nn], ids=["bptt", "torch"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_equals_a_loop(kind, library):
+    of, x = layer(kind, library), data(T, B, I)
+    (profile,) = flow.lag_profile(of, x, loss, at=range(T))
+    torch.testing.assert_close(profile.h, by_hand(kind, of, x), equal_nan=True)
+    assert profile.at == tuple(range(T))
+    assert (profile.c is None) == (kind != "LSTM")
+
+
+def test_the_reverse_direction_looks_ahead():
+    of, x = layer("GRU", bidirectional=True), data(T, B, I)
+
+    def loss_of_reverse(y, batch):
+        return loss(torch.cat([torch.zeros_like(y[..., :H]), y[..., H:]], -1), batch)
+
+    forward, reverse = flow.lag_profile(of, x, loss_of_reverse, at=range(T))
+    torch.testing.assert_close(reverse.h, by_hand("GRU", of, x, reverse=True), equal_nan=True)
+    assert torch.nan_to_num(forward.h).abs().max() == 0
+    whole = reverse.map()
+    assert (whole[3, :3] == 0).all()
+    torch.testing.assert_close(whole[3, 3:], reverse.h[3, : T - 3])
+
+
+def test_a_linear_rnn_has_powers_of_its_matrix():
+    of = layer("RNN", nonlinearity="relu")
+    matrix = torch.tensor([0.5, 0.7, 0.9, 1.1], dtype=torch.float64)
+    with torch.no_grad():
+        of.weight_hh_l0.copy_(torch.diag(matrix))
+        of.weight_ih_l0.fill_(1.0)
+    (profile,) = flow.lag_profile(of, torch.ones(T, B, I, dtype=torch.float64), lambda y, _: y.sum(-1))
+    expected = torch.stack([(matrix**k).norm() for k in range(T)])
+    torch.testing.assert_close(profile.median(), expected)
+    for edge in profile.band():
+        torch.testing.assert_close(edge, expected)
+
+
+def test_a_scalar_lstm_by_hand():
+    of = bptt.nn.LSTM(1, 1, dtype=torch.float64)
+    with torch.no_grad():
+        for weight in of.parameters():
+            weight.zero_()
+        of.bias_ih_l0.copy_(torch.tensor([0.0, 1.0, 0.0, 0.0]))  # i f g o
+    (profile,) = flow.lag_profile(of, torch.zeros(T, 1, 1, dtype=torch.float64), lambda y, _: y.sum(-1))
+    f, o = torch.sigmoid(torch.tensor([1.0, 0.0], dtype=torch.float64))
+    # c stays 0, so dh_j/dc_{j-k} = o f^k, and no gate reads h.
+    torch.testing.assert_close(profile.median("c"), torch.stack([o * f**k for k in range(T)]))
+    torch.testing.assert_close(
+        profile.median("h"), torch.tensor([1.0] + [0.0] * (T - 1), dtype=torch.float64)
+    )
+
+
+def test_quantiles_are_over_sequences_and_positions():
+    of, x = layer("LSTM"), data(T, B, I)
+    (profile,) = flow.lag_profile(of, x, loss, at=[2, -1])
+    assert profile.at == (2, T - 1)
+    at_lag_1 = torch.cat([profile.h[0, 1], profile.h[1, 1]])
+    at_lag_5 = profile.h[1, 5]  # step 2 has none
+    assert profile.h[0, 3:].isnan().all()
+    low, high = profile.band()
+    for lag, values in ((1, at_lag_1), (5, at_lag_5)):
+        torch.testing.assert_close(profile.median()[lag], values.quantile(0.5))
+        torch.testing.assert_close(low[lag], values.quantile(0.1))
+        torch.testing.assert_close(high[lag], values.quantile(0.9))
+    torch.testing.assert_close(profile.map()[0, :3], profile.h[0, :3].flip(0))
+    assert (profile.map()[0, 3:] == 0).all()
+
+
+def test_linear_in_the_loss_and_the_same_whatever_the_layout():
+    of, x = layer("LSTM"), data(T, B, I)
+    (profile,) = flow.lag_profile(of, x, loss)
+    (tripled,) = flow.lag_profile(of, x, lambda y, batch: 3 * loss(y, batch))
+    torch.testing.assert_close(tripled.h, 3 * profile.h)
+    order = torch.tensor([3, 1, 0, 4, 2])
+    (permuted,) = flow.lag_profile(of, x[:, order], loss)
+    torch.testing.assert_close(permuted.h, profile.h[..., order])
+    (doubled,) = flow.lag_profile(of, x.repeat(1, 2, 1), loss)
+    torch.testing.assert_close(doubled.median(), profile.median())
+    first = layer("LSTM", batch_first=True)
+    (turned,) = flow.lag_profile(first, x.transpose(0, 1), lambda y, batch: loss(y, batch).T)
+    torch.testing.assert_close(turned.h, profile.h)
+
+
+def test_every_layer_of_a_model_is_told():
+    model = bptt.nn.SequenceModel(layer("LSTM", num_layers=2), 2).double()
+    profiles = flow.lag_profile(model, (data(T, B, I), None), lambda y, _: y.sum(-1))
+    assert [(p.name, p.layer, p.direction) for p in profiles] == [("core", 0, 0), ("core", 1, 0)]
+    assert all(p.h.shape == (1, T, B) for p in profiles)
+
+
+@pytest.mark.parametrize("library", [bptt.nn, torch.nn], ids=["bptt", "torch"])
+def test_nothing_of_the_model_changes(library):
+    of, x = layer("LSTM", library, num_layers=2, dropout=0.5), data(T, B, I)
+    of.weight_hh_l0.grad = torch.ones_like(of.weight_hh_l0)
+    before = {name: value.clone() for name, value in of.state_dict().items()}
+    state = torch.get_rng_state()
+    flow.lag_profile(of, x, loss)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert type(of) is library.LSTM
+    assert all(weight.requires_grad for weight in of.parameters())
+    assert torch.equal(of.weight_hh_l0.grad, torch.ones_like(of.weight_hh_l0))
+    assert of.weight_ih_l0.grad is None
+    assert not of._forward_pre_hooks
+    assert not of._forward_hooks
+    assert all(torch.equal(value, before[name]) for name, value in of.state_dict().items())
+    with torch.no_grad():
+        assert flow.lag_profile(of, x, loss)  # gradients are on where they are measured
+
+
+def twice(model, batch):
+    return model(model(batch)[0][..., :I])[0]
+
+
+@pytest.mark.parametrize(
+    ("model", "more", "message"),
+    [
+        (torch.nn.Linear(I, H), {}, "model must have an LSTM, GRU or RNN .* got Linear without"),
+        (None, {"loss": lambda y, _: y.sum()}, r"every step and sequence, \(T, B\), got \(\)"),
+        (None, {"loss": lambda *_: 1.0}, r"\(T, B\), got float"),
+        (None, {"loss": lambda y, _: y.detach().sum(-1)}, "one without a gradient"),
+        (None, {"at": [T]}, f"-{T} <= step < {T}, got {T}"),
+        (None, {"call": twice}, "each recurrent layer once, got several calls of ''"),
+    ],
+)
+def test_what_cannot_be_measured_is_named(model, more, message):
+    asked = {"loss": loss} | more
+    with pytest.raises(ValueError, match=message):
+        flow.lag_profile(model or layer("LSTM"), data(T, B, I), **asked)
+
+
+def test_there_is_no_c_in_a_gru():
+    (profile,) = flow.lag_profile(layer("GRU"), data(T, B, I), loss)
+    with pytest.raises(ValueError, match="state must be 'h'"):
+        profile.median("c")
