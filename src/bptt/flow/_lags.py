@@ -11,8 +11,7 @@ from torch.nn import Module
 from .. import nn
 from ._copied import Call, called, copied
 from ._flows import norms
-from ._input import Given
-from ._taps import Key, Ours, tapped
+from ._taps import Key, Ours, tapped_once
 
 
 @dataclass(frozen=True)
@@ -102,14 +101,7 @@ def lag_profile(
     """
     with copied(model) as mine:
         layers = {name: module for name, module in mine.named_modules() if isinstance(module, Ours)}
-        given: dict[str, dict[Key, nn.Taps]] = {}
-
-        def begun(name: str, _: Given, taps: dict[Key, nn.Taps]) -> None:
-            if name in given:
-                raise ValueError(f"model must call each recurrent layer once, got several calls of {name!r}")
-            given[name] = taps
-
-        with tapped(layers, begun):
+        with tapped_once(layers) as given:
             losses = loss(call(mine, batch), batch)
         steps = _checked(losses, at)
         series = [_Series(name, key, taps) for name, each in given.items() for key, taps in each.items()]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from .. import nn
+from ..detach import Keeps
 from ._input import Given, given, keys, paths
 
 Key = tuple[int, int]
@@ -24,17 +25,45 @@ def taps(layer: Ours, x: Given) -> dict[Key, nn.Taps]:
 
 @contextmanager
 def tapped(
-    layers: Mapping[str, Ours], begun: Callable[[str, Given, dict[Key, nn.Taps]], None]
+    layers: Mapping[str, Ours],
+    begun: Callable[[str, Given, dict[Key, nn.Taps]], None],
+    keeps: Callable[[str, Given], Mapping[Key, Keeps] | None] = lambda *_: None,
 ) -> Iterator[None]:
-    """Give every call of the layers taps, and tell of them; those of the caller get their gradients, too."""
+    """Give every call of the layers taps, and tell of them; those of the caller get their gradients, too.
+
+    Args:
+        layers: by name.
+        begun: called with a layer's name, its input and its taps before each of its calls.
+        keeps: of a layer's name and input: what replaces the layer's own keeps, if anything.
+    """
     with ExitStack() as hooks:
         for name, layer in layers.items():
-            handle = layer.register_forward_pre_hook(partial(_tap, partial(begun, name)), with_kwargs=True)
-            hooks.callback(handle.remove)
+            tap = partial(_tap, partial(begun, name), partial(keeps, name))
+            hooks.callback(layer.register_forward_pre_hook(tap, with_kwargs=True).remove)
         yield
 
 
-def _tap(begun: Begun, layer: Any, args: Any, kwargs: Any) -> Any:
+@contextmanager
+def tapped_once(
+    layers: Mapping[str, Ours], keeps: Callable[[str, Given], Mapping[Key, Keeps] | None] = lambda *_: None
+) -> Iterator[dict[str, dict[Key, nn.Taps]]]:
+    """`tapped` for layers that are called once: their taps by name.
+
+    Raises:
+        ValueError: if one is called again.
+    """
+    taps: dict[str, dict[Key, nn.Taps]] = {}
+
+    def begun(name: str, _: Given, made: dict[Key, nn.Taps]) -> None:
+        if name in taps:
+            raise ValueError(f"model must call each recurrent layer once, got several calls of {name!r}")
+        taps[name] = made
+
+    with tapped(layers, begun, keeps):
+        yield taps
+
+
+def _tap(begun: Begun, keeps: Callable[[Given], Any], layer: Any, args: Any, kwargs: Any) -> Any:
     x = given(layer, args, kwargs)
     if x is None or not torch.is_grad_enabled():
         return None
@@ -47,7 +76,8 @@ def _tap(begun: Begun, layer: Any, args: Any, kwargs: Any) -> Any:
         pair = (tap, None) if isinstance(tap, Tensor) else tap
         sums = (a if b is None else b if a is None else a + b for a, b in zip(ours[key], pair, strict=True))
         both[key] = nn.Taps(*sums)
-    return args, {**kwargs, "taps": both}
+    mine = keeps(x)
+    return args, {**kwargs, "taps": both} | ({} if mine is None else {"keeps": mine})
 
 
 def _zeros(x: Given, width: int) -> Tensor:
