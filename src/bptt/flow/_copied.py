@@ -17,16 +17,20 @@ _OURS = (nn.LSTM, nn.GRU, nn.RNN)
 
 
 @contextmanager
-def copied(model: Module) -> Iterator[Module]:
+def copied(model: Module, *, recurrent: bool = True) -> Iterator[Module]:
     """A copy whose recurrent layers are all of `bptt.nn`, with weights that want no gradient.
 
     Inside, gradients are on, and torch's random streams are given back at the end.
+
+    Args:
+        model: any module.
+        recurrent: whether it must have a recurrent layer.
 
     Raises:
         ValueError: if there is no recurrent layer.
         TypeError: if a layer of torch.nn is none that `bptt.nn.convert` knows.
     """
-    if not any(isinstance(module, RNNBase) for module in model.modules()):
+    if recurrent and not any(isinstance(module, RNNBase) for module in model.modules()):
         raise ValueError(
             f"model must have an LSTM, GRU or RNN of bptt.nn or torch.nn, got {type(model).__name__} without"
         )

@@ -1,0 +1,155 @@
+"""How far back into its input an output looks: any model, by vector-Jacobian products at chosen steps."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import Embedding, Module
+
+from ._copied import Call, called, copied
+from ._flows import norms
+
+_EXACT = 32  # outputs that are asked one by one
+
+
+@dataclass(frozen=True)
+class Reach:
+    """‖∂out_t/∂x_s‖ of every sequence: how much the output at step t depends on the input at step s.
+
+    Attributes:
+        at: the output steps t; None for an output without steps, `(B, O)`.
+        norms: Frobenius norms, `(J, T, B)` in float64, for J output steps and T input steps.
+        exact: whether every unit of the output was asked; else the norms are estimated from random mixtures.
+    """
+
+    at: tuple[int, ...] | None
+    norms: Tensor
+    exact: bool
+
+
+def reach(
+    model: Module,
+    batch: Any,
+    *,
+    at: Sequence[int] | None = None,
+    probes: int | None = None,
+    batch_first: bool = False,
+    call: Call = called,
+) -> Reach:
+    """How much the outputs at chosen steps depend on the input at every step.
+
+    The cost is a backward pass for each chosen step and unit of the output, or probe. The sequences of a
+    batch must not depend on each other (as they do in a BatchNorm that is training). The model is copied and
+    left as it is.
+
+    Args:
+        model: any module: recurrent, Transformer, convolution.
+        batch: a tensor, or a tuple whose first part is the input: `(T, B, I)`, or tokens `(T, B)`, for
+            which their embeddings by an `nn.Embedding` inside stand.
+        at: output steps, negative ones from the end; None for the last.
+        probes: estimate norms from so many random mixtures of the outputs: with J the Jacobian and v of
+            independent standard normals, the mean of ‖vᵀJ‖² is ‖J‖². None for each of the outputs if there are
+            at most 32, else 16 probes.
+        batch_first: whether input and output are `(B, T, ·)`.
+        call: as in `lag_profile`; the output is `(T, B, O)`, or `(B, O)` without steps.
+
+    Returns:
+        The norms.
+
+    Raises:
+        ValueError: if the output is neither, does not depend on the input in a way that has a gradient, `at`
+            is out of range or given without steps, or probes is less than 1.
+
+    Source: Madsen, "Visualizing memorization in RNNs", Distill 2019.
+    """
+    if probes is not None and probes < 1:
+        raise ValueError(f"probes must be at least 1, got {probes}")
+    with copied(model, recurrent=False) as mine:
+        given, leaf = _with_leaf(batch)
+        with _embedded(mine, leaf) as embedded:
+            output = call(mine, given)
+        leaf = embedded[0] if embedded else leaf
+        steps = _checked(output, at, batch_first, leaf)
+        width = output.shape[-1]
+        exact = probes is None and width <= _EXACT
+        found = []
+        for step in steps or (None,):
+            rows = output if step is None else output[:, step] if batch_first else output[step]
+            mixtures = _units(rows) if exact else _mixtures(rows, probes or 16)
+            squares = [
+                norms(torch.autograd.grad(rows, leaf, each, retain_graph=True)[0]) ** 2 for each in mixtures
+            ]
+            total = torch.stack(squares)
+            found.append((total.sum(0) if exact else total.mean(0)).sqrt())
+    every = torch.stack(found)
+    return Reach(steps, every.transpose(1, 2) if batch_first else every, exact)
+
+
+def _with_leaf(batch: Any) -> tuple[Any, Tensor]:
+    """The batch with an input whose gradient can be asked for, if it is no tokens, and that input."""
+    x = batch[0] if isinstance(batch, tuple | list) else batch
+    if not x.is_floating_point():
+        return batch, x
+    leaf = x.detach().clone().requires_grad_()
+    if not isinstance(batch, tuple | list):
+        return leaf, leaf
+    rest = (leaf, *batch[1:])
+    return getattr(type(batch), "_make", type(batch))(
+        rest
+    ), leaf  # a NamedTuple takes its parts in another way
+
+
+@contextmanager
+def _embedded(model: Module, tokens: Tensor) -> Iterator[list[Tensor]]:
+    """What the model's embeddings make of the tokens, cut off so that gradients stop there."""
+    found: list[Tensor] = []
+
+    def cut(_: Module, args: Any, output: Tensor) -> Tensor | None:
+        if args[0].shape != tokens.shape or found:
+            return None
+        found.append(output.detach().requires_grad_())
+        return found[0]
+
+    if tokens.is_floating_point():
+        yield found
+        return
+    handles = [each.register_forward_hook(cut) for each in model.modules() if isinstance(each, Embedding)]
+    try:
+        yield found
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _checked(
+    output: Any, at: Sequence[int] | None, batch_first: bool, leaf: Tensor
+) -> tuple[int, ...] | None:
+    if not isinstance(output, Tensor) or output.dim() not in (2, 3):
+        got = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
+        raise ValueError(f"the output must be (T, B, O) or (B, O), got {got}")
+    if not (output.requires_grad and leaf.requires_grad):
+        kind = "tokens that no nn.Embedding of the model was given" if not leaf.requires_grad else "an output"
+        raise ValueError(f"the output must depend on the input with a gradient, got {kind} without")
+    if output.dim() == 2:
+        if at is not None:
+            raise ValueError(f"at must be None for an output (B, O), which has no steps, got {list(at)}")
+        return None
+    T = output.shape[1] if batch_first else output.shape[0]
+    for step in at or ():
+        if not -T <= step < T:
+            raise ValueError(f"at must hold steps of the output, -{T} <= step < {T}, got {step}")
+    return tuple(step % T for step in ((T - 1,) if at is None else at))
+
+
+def _units(rows: Tensor) -> Iterator[Tensor]:
+    for unit in range(rows.shape[-1]):
+        one = torch.zeros_like(rows)
+        one[..., unit] = 1
+        yield one
+
+
+def _mixtures(rows: Tensor, number: int) -> Iterator[Tensor]:
+    return (torch.randn_like(rows) for _ in range(number))
