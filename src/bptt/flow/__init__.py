@@ -11,3 +11,5 @@ from ._reach import reach as reach
 from ._record import Recording as Recording
 from ._record import record as record
 from ._replay import ReplayError as ReplayError
+from ._variance import Variance as Variance
+from ._variance import variance as variance

@@ -47,3 +47,15 @@ def called(model: Module, batch: Any) -> Tensor:
     lengths = getattr(batch, "lengths", None)
     output = model(x) if lengths is None else model(x, lengths=lengths)
     return output[0] if isinstance(output, tuple) else output
+
+
+def scalar(value: Any) -> Tensor:
+    """A loss, checked.
+
+    Raises:
+        ValueError: if it is no scalar with a gradient.
+    """
+    if not (isinstance(value, Tensor) and value.dim() == 0 and value.requires_grad):
+        got = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+        raise ValueError(f"loss must return a scalar with a gradient, got {got}")
+    return value

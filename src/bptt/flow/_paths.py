@@ -10,7 +10,7 @@ from torch.nn import Module
 
 from .. import nn
 from ..detach import Detach, Keeps
-from ._copied import Call, called, copied
+from ._copied import Call, called, copied, scalar
 from ._flows import norms
 from ._input import Given, keys
 from ._taps import Key, Ours, tapped_once
@@ -140,10 +140,7 @@ class _Asked:
             }
 
         with tapped_once(self._layers, keeps) as taps:
-            value = self._loss(self._call(self._model, self._batch), self._batch)
-        if not (isinstance(value, Tensor) and value.dim() == 0 and value.requires_grad):
-            got = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
-            raise ValueError(f"loss must return a scalar with a gradient, got {got}")
+            value = scalar(self._loss(self._call(self._model, self._batch), self._batch))
         places = {
             (name, key): tap.h if tap.c is None else tap.c
             for name, each in taps.items()

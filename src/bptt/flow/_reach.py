@@ -51,7 +51,7 @@ def reach(
             which their embeddings by an `nn.Embedding` inside stand.
         at: output steps, negative ones from the end; None for the last.
         probes: estimate norms from so many random mixtures of the outputs: with J the Jacobian and v of
-            independent standard normals, the mean of ‖vᵀJ‖² is ‖J‖². None for each of the outputs if there are
+            independent standard normals, the mean of ‖vᵀJ‖² is ‖J‖². None for every output if there are
             at most 32, else 16 probes.
         batch_first: whether input and output are `(B, T, ·)`.
         call: as in `lag_profile`; the output is `(T, B, O)`, or `(B, O)` without steps.
