@@ -37,7 +37,7 @@ test-slow: setup
 gpu: $(if $(filter $(BIN)/python,$(GPU_PYTHON)),setup) gpu-$(STAGE)
 
 gpu-check:
-	BPTT_ISA=none PYTHONPATH=src $(GPU_PYTHON) -m pytest -q -o addopts=--import-mode=importlib \
+	BPTT_ISA=none PYTHONPATH=src $(GPU_PYTHON) -m pytest -q -rs -o addopts=--import-mode=importlib \
 		tests/ops/test_cuda.py tests/ops/triton/test_on_gpu.py tests/train/test_on_gpu.py
 
 gpu-sanitize:

@@ -1,9 +1,11 @@
 """A stage goes on from its archive, a piece at a time, on a machine that has little installed."""
 
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
+import time
 from pathlib import Path
 
 import pytest
@@ -47,7 +49,7 @@ def test_all_arms_and_five_seeds_are_run_as_replicas(whole):
     for folder in runs:
         page = train.read_spec(folder)
         assert page["spec"]["train"]["precision"] == page["environment"]["precision"] == "float32"
-        assert page["command"] == "make gpu STAGE=copying-100 PRECISION=float32"
+        assert page["command"].startswith("python -m bptt.experiments.stages copying-100 --device cpu")
 
 
 def test_pieces_on_bare_machines_make_the_same_whole(whole, tmp_path):
@@ -80,6 +82,54 @@ def test_an_archive_from_elsewhere_wins_and_nothing_is_lost(whole, tmp_path):
     assert results(tmp_path / f"{name}.before-1") == begun
     assert piece(tmp_path).returncode == 0  # its own archive now
     assert not (tmp_path / f"{name}.before-2").exists()
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        (("copying-100", "--precision", "float64"), "must be of train.precision = float64, got float32"),
+        (("smnist",), "must hold the study smnist-smoke alone, got copying-smoke"),
+    ],
+)
+def test_an_archive_of_something_else_is_refused_and_nothing_changes(whole, tmp_path, asked, told):
+    archive = tmp_path / "other.tar.xz"
+    shutil.copy(whole / "copying-100-smoke-float32.tar.xz", archive)
+    before = archive.read_bytes()
+    done = piece(tmp_path / "out", *asked[1:], "--archive", str(archive), stage=asked[0])
+    assert (done.returncode, told in done.stdout) == (2, True), done.stdout
+    assert archive.read_bytes() == before
+    assert not list((tmp_path / "out").glob("*"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stopped_by_somebody_it_says_so_and_leaves_an_archive(tmp_path, number):
+    command = [sys.executable, "-u", "-m", "bptt.experiments.stages", "copying-100", "--device", "cpu"]
+    command += ["--profile", "lite", "--out", str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        state = tmp_path / "copying-100-lite-float32/copying-lite/vanilla/seed-0/state.pt"
+        deadline = time.monotonic() + 60
+        while not state.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.send_signal(number)
+        told, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "stopped; the same command goes on" in told
+    assert (tmp_path / "copying-100-lite-float32.tar.xz").exists()
+
+
+def test_nobody_need_listen(tmp_path):
+    script = f"{sys.executable} -m bptt.experiments.stages copying-100 --device cpu --profile smoke "
+    script += f"--out {tmp_path} | head -1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "copying-100-smoke-float32.tar.xz").exists()
+
+
+def test_one_process_at_a_time(whole):
+    with train.locked(whole / "copying-100-smoke-float32"):
+        done = piece(whole)
+    assert done.returncode == 2
+    assert "is being trained by another process" in done.stdout
 
 
 def test_the_time_is_kept_where_ctrl_c_is_ignored(tmp_path):

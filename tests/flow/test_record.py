@@ -214,6 +214,19 @@ def test_under_autocast_gradients_are_recorded(library):
     torch.testing.assert_close(mixed.flows[0].h, plain.flows[0].h, rtol=0.05, atol=0.02)
 
 
+@pytest.mark.parametrize("library", [bptt.nn, torch.nn], ids=["bptt", "torch"])
+def test_a_compiled_model_is_recorded(library):
+    of, x = layer("LSTM", library), data(T, B, I)
+    with flow.record(of) as eager:
+        weighted(of(x)[0]).backward()
+    compiled = torch.compile(of, backend="eager")
+    compiled(x)
+    with flow.record(compiled) as recording:
+        weighted(compiled(x)[0]).backward()
+    (found,) = recording.flows
+    torch.testing.assert_close(found.h, eager.flows[0].h)
+
+
 def test_without_gradients_there_is_nothing_to_record():
     of = torch.nn.ModuleList([layer("GRU"), layer("GRU", torch.nn)])
     with flow.record(of) as recording, torch.no_grad():

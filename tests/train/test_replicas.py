@@ -263,7 +263,7 @@ def test_rnns_of_other_nonlinearities_are_not_one_model(tmp_path):
     first, second = placed(build([KINDS[0], {"seed": 2}], cell=nn.RNN), tmp_path / "new")
     core = nn.RNN(2, 4, nonlinearity="relu")
     other = nn.SequenceModel(core, second.task.output_size, readout=second.task.readout)
-    with pytest.raises(ValueError, match="the same model"):
+    with pytest.raises(ValueError, match=r"the same core\.mode, got RNN_TANH"):
         train.fit_replicas([first, replace(second, model=other)], stacked=True)
 
 
@@ -272,7 +272,7 @@ def test_tasks_of_the_same_data_remain_what_they_are(tmp_path, stacked):
     kinds = [{"seed": seed, "task": TASKS["copying"](4 * (seed + 1))} for seed in range(2)]
     assert kinds[0]["task"].fingerprint() == kinds[1]["task"].fingerprint()
     if stacked:
-        with pytest.raises(ValueError, match="the same arguments of the task"):
+        with pytest.raises(ValueError, match="the same argument iterations of the task, got 4"):
             together(tmp_path, build(kinds), stacked=True)
         return
     together(tmp_path, build(kinds))
@@ -429,14 +429,22 @@ def test_a_run_that_was_stacked_is_not_gone_on_with_alone_unasked(tmp_path):
         (
             lambda _: {"task": tasks.adding(7, train_size=20, valid_size=10, test_size=10)},
             True,
-            "same task",
+            r"the same task\.steps, got 6 for number 0 and 7 for 1",
         ),
-        (lambda _: {"model": build(KINDS[:1], cell=nn.GRU)[0].model}, True, "the same model"),
-        (lambda _: {"model": build(KINDS[:1], layers=2)[0].model}, True, "no dropout"),
-        (lambda one: {"model": Model(one.model)}, True, "draw nothing .* got Model"),
-        (lambda one: {"model": hooked(one.model)}, True, "draw nothing .* no hook"),
-        (lambda one: {"task": Noisy(one.task)}, True, "draw nothing .* task"),
-        (lambda _: {"task": TASKS["copying"](8), "model": copier()}, True, "the same task"),
+        (
+            lambda _: {"model": build(KINDS[:1], cell=nn.GRU)[0].model},
+            True,
+            "the same type of core, got LSTM",
+        ),
+        (
+            lambda _: {"model": build(KINDS[:1], layers=2)[0].model},
+            True,
+            "without dropout, .* got some in core",
+        ),
+        (lambda one: {"model": Model(one.model)}, True, "type of the model, got SequenceModel .* and Model"),
+        (lambda one: {"model": hooked(one.model)}, True, "without hooks, got one on core, a LSTM"),
+        (lambda one: {"task": Noisy(one.task)}, True, "type of the task, got _Adding .* and Noisy"),
+        (lambda _: {"task": TASKS["copying"](8), "model": copier()}, True, "type of the task"),
     ],
 )
 def test_replicas_that_do_not_go_together_are_refused(tmp_path, change, stacked, message):
@@ -444,6 +452,29 @@ def test_replicas_that_do_not_go_together_are_refused(tmp_path, change, stacked,
     with pytest.raises(ValueError, match=message):
         train.fit_replicas([first, replace(second, **change(second))], stacked=stacked)
     assert not (tmp_path / "new").exists()
+
+
+def test_anybody_s_model_can_be_stacked(tmp_path):
+    def own():
+        return [replace(one, model=Model(one.model)) for one in build(KINDS[:3], precision="float64")]
+
+    alone(tmp_path / "alone", own())
+    together(tmp_path / "stacked", own(), stacked=True)
+    assert_equal_to_rounding(tmp_path / "alone", tmp_path / "stacked", 3, 1e-10)
+
+
+def test_numbers_drawn_where_nobody_could_know_are_refused_as_they_are_drawn(tmp_path):
+    noisy = [replace(one, task=Noisy(one.task)) for one in build(KINDS[:2])]
+    endings = train.fit_replicas(placed(noisy, tmp_path), stacked=True)
+    assert all("random operation" in str(ending) for ending in endings)
+
+
+def test_folders_may_be_text_and_replicas_come_one_by_one(tmp_path):
+    made = placed(build(KINDS[:2]), tmp_path)
+    train.fit_replicas(replace(one, folder=str(one.folder)) for one in made)
+    assert train.read_outcome(tmp_path / "1").status == "completed"
+    with pytest.raises(TypeError, match="must be Replica objects, got str"):
+        train.fit_replicas(["a"])
 
 
 def test_an_unknown_model_is_trained_in_threads_one_at_a_time(tmp_path):

@@ -78,7 +78,8 @@ class Bars:
         else:
             if run in self._bars:
                 self._progress.remove_task(self._bars.pop(run))
-                self._done[run] = self._epochs[run]
+                if event.outcome is not None:
+                    self._done[run] = self._epochs[run]
             self._print(event, ending(event))
         self._advance_all()
 

@@ -217,25 +217,26 @@ def _execute(
             stopping=stopping,
             insisting=lambda: asked() > 1,
         )
-        return Result(study.folder, events, stopping())
+        return Result(study.folder, events, asked() > 0)
 
 
 @contextmanager
 def _interruptible() -> Iterator[Callable[[], int]]:
-    """Count each Ctrl-C, so that it cuts no line of this process in half; the third is as anywhere else."""
+    """Count Ctrl-C and SIGTERM, which then cut no line of this process in half; the third is as anywhere."""
     asked: list[int] = []
-    in_main = threading.current_thread() is threading.main_thread()
-    if not in_main or signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        yield asked.__len__
-        return
+    before: dict[int, Any] = {}
 
     def ask(number: int, _frame: object) -> None:
         if len(asked) > 1:
             raise KeyboardInterrupt
         asked.append(number)
 
-    before = signal.signal(signal.SIGINT, ask)
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(number) not in (None, signal.SIG_IGN):
+                before[number] = signal.signal(number, ask)
     try:
         yield asked.__len__
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -45,7 +45,7 @@ def shared_out(spec: Spec, workers: int | None, replicas: int) -> Share:
     problems = [
         Problem(name, f"must be an integer ≥ 1, got {value}")
         for name, value in (("workers", workers), ("replicas", replicas))
-        if value is not None and value < 1
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1)
     ]
     if spec.device != "cpu" and replicas > 1:
         rule = "must be 1 on a GPU for a model with dropout, whose masks a stack of runs could not draw"

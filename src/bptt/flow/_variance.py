@@ -62,8 +62,8 @@ def variance(
         One for each p.
 
     Raises:
-        ValueError: if there is no recurrent layer, the loss is no scalar with a gradient, there are fewer than
-            two masks, or a p is outside [0, 1].
+        ValueError: if there is no recurrent layer, the loss is no scalar with a gradient, there are fewer
+            than two masks, or a p is outside [0, 1].
 
     Source: Kanuparthi et al., "h-detach", ICLR 2019 (arXiv 1810.03023), Algorithm 1.
     """

@@ -2,6 +2,7 @@
 
 from ._config import Config as Config
 from ._config import ConfigError as ConfigError
+from ._config import Precision as Precision
 from ._environment import environment as environment
 from ._environment import served_by as served_by
 from ._errors import AnotherRunError as AnotherRunError

@@ -5,13 +5,14 @@ from typing import Any
 
 import torch
 
-from ._randomness import draws
 from ._replica import Replica
+
+_DROPOUTS = (torch.nn.modules.dropout._DropoutNd, torch.nn.RReLU)
 
 
 def check_alike(replicas: Sequence[Replica]) -> None:
     """Refuse runs that one process cannot train side by side."""
-    folders = [replica.folder.resolve() for replica in replicas]
+    folders = [replica.path.resolve() for replica in replicas]
     twice = next((folder for folder in folders if folders.count(folder) > 1), None)
     if twice is not None:
         raise ValueError(f"replicas must have folders of their own, got {twice} twice")
@@ -26,14 +27,20 @@ def check_alike(replicas: Sequence[Replica]) -> None:
 
 
 def check_stackable(replicas: Sequence[Replica]) -> None:
-    """Refuse runs that cannot take their steps as one."""
+    """Refuse runs that cannot take their steps as one.
+
+    Whatever else draws random numbers in a step is refused by torch.func.vmap when it does.
+    """
     for replica in replicas:
-        if draws(replica.model, replica.task):
-            raise ValueError(
-                "stacked replicas must draw nothing (no dropout, no hook, no module or task that bptt does "
-                "not know), for they would see each other's numbers, "
-                f"got {type(replica.model).__name__}; train them one by one, or in threads (stacked=False)"
-            )
+        for name, module in replica.model.named_modules():
+            where = f"{name or 'the model'}, a {type(module).__name__}"
+            if (isinstance(module, _DROPOUTS) and getattr(module, "p", 1)) or getattr(module, "dropout", 0.0):
+                raise ValueError(
+                    "stacked replicas must be without dropout, whose masks could not be those of runs alone, "
+                    f"got some in {where}; train them one by one, or in threads (stacked=False)"
+                )
+            if module._forward_hooks or module._forward_pre_hooks:
+                raise ValueError(f"stacked replicas must be without hooks, got one on {where}")
         first = torch.zeros(1, dtype=torch.int64, device=replica.task.device)
         if replica.task.batch("train", first).lengths is not None:
             raise ValueError(
@@ -54,16 +61,21 @@ def _process(replica: Replica) -> Mapping[str, Any]:
 
 def _frame(replica: Replica) -> Mapping[str, Any]:
     config, task, model = replica.config, replica.task, replica.model
-    state = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-    return {
-        "optimizer": config.optimizer,
-        "momentum": config.momentum,
-        "batch_size": config.batch_size,
-        "task": (type(task).__name__, task.name, task.steps, task.input_size, task.output_size, task.sizes),
-        "arguments of the task": {k: v for k, v in task.arguments.items() if not k.endswith("seed")},
-        "model": [(name, type(module).__name__, _settings(module)) for name, module in model.named_modules()],
-        "weights": {name: (tuple(t.shape), t.requires_grad) for name, t in state.items()},
-    }
+    frame: dict[str, Any] = {name: getattr(config, name) for name in ("optimizer", "momentum", "batch_size")}
+    frame["type of the task"] = type(task).__name__
+    for name in ("name", "steps", "input_size", "output_size", "sizes"):
+        frame[f"task.{name}"] = getattr(task, name)
+    for name, value in task.arguments.items():
+        if not name.endswith("seed"):
+            frame[f"argument {name} of the task"] = value
+    for name, module in model.named_modules():
+        frame[f"type of {name or 'the model'}"] = type(module).__name__
+        for setting, value in _settings(module).items():
+            frame[f"{name}.{setting}".removeprefix(".")] = value
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        frame[f"shape of {name}"] = tuple(tensor.shape)
+        frame[f"requires_grad of {name}"] = tensor.requires_grad
+    return frame
 
 
 def _settings(module: torch.nn.Module) -> Mapping[str, Any]:
@@ -76,9 +88,9 @@ def _settings(module: torch.nn.Module) -> Mapping[str, Any]:
 
 def _refuse_differences(told: Sequence[Mapping[str, Any]]) -> None:
     for index, one in enumerate(told):
-        for name, value in one.items():
-            if value != told[0][name]:
+        for name in {**told[0], **one}:
+            first, other = told[0].get(name, "nothing"), one.get(name, "nothing")
+            if first != other:
                 raise ValueError(
-                    f"replicas must have the same {name}, got {told[0][name]} for the first and {value} for "
-                    f"number {index}"
+                    f"replicas must have the same {name}, got {first} for number 0 and {other} for {index}"
                 )

@@ -43,7 +43,9 @@ class EnvironmentChangedError(RunError):
 
     def _hint(self) -> str:
         if any(line.startswith("replicas: stacked") for line in self.differences):
-            return " (a run that was stacked goes on stacked: --replicas, with as many as you like)"
+            return " (a run that was stacked goes on stacked: --replicas on a GPU, stacked=True in Python)"
+        if any(line.startswith("replicas:") for line in self.differences):
+            return " (a run that was not stacked goes on alone, or with stacked=False)"
         return ""
 
 

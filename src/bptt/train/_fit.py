@@ -55,7 +55,7 @@ def fit(
         Interrupted: after the first Ctrl-C or SIGTERM, with the current step finished and saved.
     """
     replica = Replica(
-        folder=Path(folder),
+        folder=folder,
         model=model,
         task=task,
         config=config,

@@ -39,7 +39,7 @@ def open_run(replica: Replica, accept_environment: bool, *, stacked: bool) -> Ru
         accept_environment: go on under another environment.
         stacked: whether it is computed together with others, which rounds differently.
     """
-    folder, model, config, spec = replica.folder, replica.model, replica.config, replica.spec
+    folder, model, config, spec = replica.path, replica.model, replica.config, replica.spec
     identity = _folder.spec_hash(spec)
     inputs = _inputs(replica.task, config, replica.detach)
     here = environment(config, replica.device) | ({"replicas": "stacked"} if stacked else {})

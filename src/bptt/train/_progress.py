@@ -15,7 +15,7 @@ class Progress:
         step: optimiser steps taken since the run began.
         epoch_step: those of them in this epoch.
         steps_per_epoch: how many this epoch has.
-        loss: of the last step; NaN before the first one of this process.
+        loss: of the last step whose loss is known; NaN before the first one of this process.
         seconds: since this process took the run up.
         resumed_at: the step at which it did, 0 for a new run.
         metrics: the line of metrics.jsonl of the last finished epoch, or None before the first.

@@ -28,13 +28,18 @@ class Replica:
         command: what to type to make this run, kept in spec.json.
     """
 
-    folder: Path
+    folder: Path | str
     model: torch.nn.Module
     task: Task
     config: Config
     detach: Detach | None
     spec: Mapping[str, Any]
     command: str | None = None
+
+    @property
+    def path(self) -> Path:
+        """Of the folder."""
+        return Path(self.folder)
 
     @property
     def device(self) -> torch.device:

@@ -1,6 +1,6 @@
 """Many runs trained in one process: on a GPU as one model with a row for each, on a CPU in threads."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -16,7 +16,7 @@ from ._take_up import carried_on
 
 
 def fit_replicas(
-    replicas: Sequence[Replica],
+    replicas: Iterable[Replica],
     *,
     stacked: bool | None = None,
     at_once: int | None = None,
@@ -29,36 +29,42 @@ def fit_replicas(
     On a CPU the runs are trained in threads, and end with the same bytes as alone. On a GPU they are stacked:
     their weights are the rows of one tensor, and a step of all of them is one recorded CUDA graph. Sums are
     then added in another order: a run equals the one alone to rounding, and its environment says
-    `replicas: stacked`. What was saved in one way goes on in that way, with the same runs beside it or
-    others.
+    `replicas: stacked`. What was trained in one way is refused in the other, unless `accept_environment`;
+    who is beside a run may change.
 
     Args:
         replicas: the runs. Threads, precision, backend and device are the same for all. Stacked ones also
-            have the same model, batch size, optimiser and task (but for its data), and may differ in seed,
-            detach, learning rate, weight decay, clipping, epochs, annealing and early stop.
+            have the same model, batch size, optimiser and task (but for its data), without dropout, hooks
+            and lengths, and may differ in seed, detach, learning rate, weight decay, clipping, epochs,
+            annealing and early stop.
         stacked: whether to stack; None for what the device is made for.
         at_once: in threads, how many runs at a time; None for as many as there are CPUs for their threads.
+            Stacked runs are all trained at once.
         observe: called with a run's place in `replicas` and its progress, by one thread at a time: after
-            every step and epoch, or stacked every few steps.
+            every step and epoch, or stacked about every second, with the loss of the last checkpoint.
         ended: called likewise with a run's place and its ending, as soon as it is known. What it raises is
             raised when all the runs have ended.
         accept_environment: as in `fit`.
 
     Returns:
-        Of each run its outcome, or what `fit` would have raised for it alone. One run's failure stops no
-        other. Stacked runs fail together where they compute together, and with a `ReplicasMemoryError` if
-        they do not fit into the GPU's memory, which says how many would.
+        Of each run its outcome, or what `fit` would have raised for it alone: `Interrupted` after a Ctrl-C or
+        SIGTERM, which is not raised here. One run's failure stops no other. Stacked runs fail together where
+        they compute together, and with a `ReplicasMemoryError` if they do not fit into the GPU's memory,
+        which says how many would.
 
     Raises:
-        ValueError: before anything is written, for a replica that `fit` would refuse, a folder given twice,
-            or replicas that do not go together; stacked also for dropout, whose masks could not be those of
-            the run alone.
+        TypeError: for what is no replica.
+        ValueError: before anything is written, for a replica that `fit` would refuse with one, a folder or a
+            model given twice, or replicas that do not go together.
         KeyboardInterrupt: after a second Ctrl-C, once the steps under way are done.
     """
+    replicas = list(replicas)
+    for replica in replicas:
+        if not isinstance(replica, Replica):
+            raise TypeError(f"replicas must be Replica objects, got {type(replica).__name__}")
+        replica.check()
     if not replicas:
         return ()
-    for replica in replicas:
-        replica.check()
     check_alike(replicas)
     if at_once is not None and at_once < 1:
         raise ValueError(f"at_once must be at least 1, got {at_once}")

@@ -30,7 +30,7 @@ def taken_up(
 
     Whatever fails inside is told in failed.json.
     """
-    folder, model = replica.folder, replica.model
+    folder, model = replica.path, replica.model
     folder.mkdir(parents=True, exist_ok=True)
     run: Run | None = None
     with _files.locked(folder), _mode_restored(model), own_rules_restored(model):

@@ -52,7 +52,7 @@ def train_beside(
         for ending in train.fit_replicas(replicas, stacked=True, observe=observe):
             if isinstance(ending, BaseException):
                 raise ending
-        lines = (replicas[0].folder / "timing.jsonl").read_text().splitlines()
+        lines = (replicas[0].path / "timing.jsonl").read_text().splitlines()
     ours = [1 / json.loads(line)["steps_per_second"] for line in lines]
     took = (torch.cuda.max_memory_allocated() - before) // row.replicas if device == "cuda" else None
     return Pairs(tuple(ours[1:]), tuple(theirs[1:])), took

@@ -8,6 +8,8 @@ from itertools import count
 from pathlib import Path
 
 from ... import train
+from .. import _stored, _study
+from .._spec import Spec
 
 _LEFT = (".lock", "state.prev.pt")  # nothing that the other files do not say
 _STATE = "state.pt"
@@ -33,11 +35,16 @@ def pack(out: Path, archive: Path) -> None:
     _note(out, archive)
 
 
-def unpack(archive: Path, out: Path) -> Path | None:
+def unpack(archive: Path, out: Path, spec: Spec) -> Path | None:
     """Make the folder `out` what an archive holds, unless it is the folder that went on from it.
 
+    Args:
+        archive: what `pack` wrote.
+        out: the folder for study folders.
+        spec: what the archive must be of.
+
     Raises:
-        train.RunError: if the archive is damaged, or none of a stage.
+        train.RunError: if the archive is damaged, or of something else; nothing is changed.
         OSError: if it cannot be read, or `out` not be written.
 
     Returns:
@@ -52,6 +59,7 @@ def unpack(archive: Path, out: Path) -> Path | None:
     try:
         with tarfile.open(archive, "r:xz") as file:
             file.extractall(fresh, filter="data")
+        _check(archive, fresh, spec)
         aside = _aside(out)
         fresh.rename(out)
     except (tarfile.TarError, lzma.LZMAError, EOFError, ValueError) as error:
@@ -60,6 +68,19 @@ def unpack(archive: Path, out: Path) -> Path | None:
         shutil.rmtree(fresh, ignore_errors=True)
     _note(out, archive)
     return aside
+
+
+def _check(archive: Path, fresh: Path, spec: Spec) -> None:
+    folders = sorted(path.name for path in fresh.iterdir())
+    if folders != [spec.folder] or not (fresh / spec.folder / _study.NAME).exists():
+        listed = ", ".join(folders[:3]) or "nothing"
+        raise train.RunError(f"{archive} must hold the study {spec.folder} alone, got {listed}")
+    stored = _stored.read(fresh / spec.folder).spec
+    for section, asked in spec.base.items():
+        for key, value in asked.items():
+            held = stored.base[section].get(key)
+            if held != value:
+                raise train.RunError(f"{archive} must be of {section}.{key} = {value}, got {held}")
 
 
 def _aside(out: Path) -> Path | None:

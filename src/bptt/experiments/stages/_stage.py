@@ -9,6 +9,7 @@ from statistics import median
 from .._event import Event
 from .._load import load
 from .._run import Result, run
+from .._spec import Spec
 
 #: Stage → the experiment, and what is changed in it.
 STAGES: Mapping[str, tuple[str, tuple[str, ...]]] = {
@@ -36,6 +37,7 @@ class Piece:
         data: where tasks look for their files first.
         settings: more `key=value` settings.
         accept_environment: go on with runs begun elsewhere, and mark them.
+        command: what to record as the command that asked for this.
     """
 
     stage: str
@@ -49,29 +51,43 @@ class Piece:
     data: Path | None = None
     settings: Sequence[str] = ()
     accept_environment: bool = False
+    command: str | None = None
+
+    def spec(self) -> Spec:
+        """The experiment.
+
+        Raises:
+            SpecError: for a profile or setting that it does not have, or a device that is not there.
+        """
+        name, changes = STAGES[self.stage]
+        settings = (*changes, f"train.precision={self.precision}", *self.settings)
+        return load(name, profile=self.profile, seeds=list(self.seeds), settings=settings, device=self.device)
 
 
-def piece(given: Piece, tell: Callable[[str], object]) -> Result:
+def piece(given: Piece, spec: Spec, tell: Callable[[str], object]) -> Result:
     """Run a piece.
 
     Args:
         given: what and how long.
+        spec: that of it.
         tell: is given a line now and then.
+
+    Returns:
+        How the runs stand. `interrupted` is whether somebody stopped them, and not the time.
 
     Raises:
         SpecError, StudyError: as `bptt.experiments.run` does.
     """
-    name, changes = STAGES[given.stage]
-    settings = (*changes, f"train.precision={given.precision}", *given.settings)
-    spec = load(name, profile=given.profile, seeds=list(given.seeds), settings=settings, device=given.device)
+    replicas = len(spec.runs) if given.replicas is None else given.replicas
+    tell(f"{spec.title}: {len(spec.runs)} runs, {replicas} in a process, for {given.minutes:g} min at most")
     deadline = time.monotonic() + 60 * given.minutes
     return run(
         spec,
         given.out,
         workers=1,
-        replicas=len(spec.runs) if given.replicas is None else given.replicas,
+        replicas=replicas,
         data=given.data,
-        command=f"make gpu STAGE={given.stage} PRECISION={given.precision}",
+        command=given.command,
         accept_environment=given.accept_environment,
         observe=_Lines(tell),
         until=lambda: time.monotonic() > deadline,
