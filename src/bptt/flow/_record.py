@@ -1,5 +1,6 @@
 """Recording how large gradients are at every time step, while a model trains as it does."""
 
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -109,5 +110,10 @@ def _followed(recording: Recording, name: str, layer: RNNBase) -> Iterator[Any]:
         replay.watch(output)
         recording._replays.append((recording._begin(name, x.lengths), replay))
 
-    yield layer.register_forward_pre_hook(before)
-    yield layer.register_forward_hook(after, with_kwargs=True)
+    yield layer.register_forward_pre_hook(_eager(before))
+    yield layer.register_forward_hook(_eager(after), with_kwargs=True)
+
+
+def _eager(hook: Callable[..., Any]) -> Callable[..., Any]:
+    # The compiler takes a second to load: where nobody has, nothing is compiled.
+    return torch.compiler.disable(hook) if "torch._dynamo" in sys.modules else hook
