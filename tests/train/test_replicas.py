@@ -504,11 +504,10 @@ def test_a_step_can_be_recorded_and_waits_for_nothing(tmp_path, monkeypatch, tas
     together(tmp_path / "called", build(kinds, **settings), stacked=True)
     recordings = []
 
-    def recorded(body, device, *, warm_ups, undo):
+    def recorded(body, device, *, undo):
         del device
-        for _ in range(warm_ups):
-            body()
-            undo()
+        body()  # what is made or tried out at a first time
+        undo()
         with Watch() as watch, Tape() as tape:
             body()
         undo()  # a graph only notes what it would do

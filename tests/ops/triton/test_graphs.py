@@ -55,6 +55,17 @@ def test_the_second_time_is_recorded_and_the_third_repeated(graphs):
     assert (graphs._record.recorded, graphs._record.repeated) == (1, 3)
 
 
+def test_inside_another_recording_the_work_is_done_as_it_is(graphs, monkeypatch):
+    for i in range(3):
+        run(graphs, torch.full((3,), float(i)))
+    before = graphs._record.recorded, graphs._record.repeated
+    monkeypatch.setattr("bptt.ops._triton._graphs.capturing", lambda: True)
+    for i in range(3):
+        run(graphs, torch.full((3,), float(i)))
+        run(graphs, torch.full((3,), float(i)), factor=5)
+    assert (graphs._record.recorded, graphs._record.repeated) == before
+
+
 def test_what_decides_how_the_work_is_done_is_told_apart(graphs):
     for _ in range(2):
         run(graphs, torch.zeros(3), factor=2)

@@ -57,7 +57,7 @@ class Graphs:
         """Do `work(arguments)`, which reads some tensors, writes some whole, and waits for nothing.
 
         What comes for the second time is recorded, if there is room; a recording that has not been used
-        for a while makes room.
+        for a while makes room. Inside somebody's own recording the work is done as it is, to be part of it.
 
         Args:
             work: a function that depends on nothing else.
@@ -65,6 +65,9 @@ class Graphs:
             device: of the tensors.
             inputs, outputs: names of what it reads and writes.
         """
+        if capturing():
+            work(arguments)
+            return
         described = tuple((name, _described(value)) for name, value in sorted(arguments.items()))
         key = (work, described, _settings(), _stream(device))
         with self._lock:
@@ -86,7 +89,7 @@ class Graphs:
     def _recorded(
         self, key: Hashable, work: Callable[[Arguments], None], arguments: Arguments, device: torch.device
     ) -> _Recording | None:
-        if capturing() or not self._seen(key):
+        if not self._seen(key):
             return None
         size = sum(t.nbytes for t in arguments.values() if isinstance(t, Tensor))
         if not self._has_room(size, device):

@@ -138,7 +138,7 @@ class Stack:
             for tensor, value in zip(changed, before, strict=True):
                 tensor.copy_(value)
 
-        return recorded(step, self._device, warm_ups=2, undo=undo)
+        return recorded(step, self._device, undo=undo)
 
     def _step(self, size: int) -> None:
         """One step of every run, the next of the epoch."""
