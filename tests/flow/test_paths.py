@@ -62,6 +62,8 @@ def test_both_parts_are_those_of_the_equations(kind, library):
     torch.testing.assert_close(found.whole, gradient_by_hand(kind, of, x, cut=False))
     torch.testing.assert_close(found.carry, gradient_by_hand(kind, of, x, cut=True))
     torch.testing.assert_close(found.carry + found.gates, found.whole, rtol=0, atol=1e-15)
+    cut = gradient_by_hand(kind, of, x, cut=True)
+    torch.testing.assert_close(found.gates, gradient_by_hand(kind, of, x, cut=False) - cut)
     last = found.gates[-1]
     assert last.abs().max() == 0  # nothing comes after the last step
     share = found.share

@@ -194,14 +194,28 @@ def test_blocked_paths_are_recorded_as_blocked():
     assert (recording.flows[0].h[-1] > 0).all()
 
 
-def test_a_scaled_loss_is_unscaled():
+@pytest.mark.parametrize("library", [bptt.nn, torch.nn], ids=["bptt", "torch"])
+def test_a_scaled_loss_is_unscaled(library):
     scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
-    of, x = bptt.nn.LSTM(I, H), data(T, B, I).float()
+    of, x = library.LSTM(I, H), data(T, B, I).float()
     with flow.record(of) as plain:
         of(x)[0].sum().backward()
     with flow.record(of, scaler=scaler) as scaled:
         scaler.scale(of(x)[0].sum()).backward()
+        scaler.update(2.0)  # as it does after a step, before anybody reads
     torch.testing.assert_close(scaled.flows[0].h, plain.flows[0].h)
+
+
+@pytest.mark.parametrize("library", [bptt.nn, torch.nn], ids=["bptt", "torch"])
+def test_a_recording_may_be_read_at_any_time(library):
+    of = layer("GRU", library)
+    with flow.record(of) as recording:
+        y, _ = of(data(T, B, I))
+        y.sum().backward(retain_graph=True)
+        assert [f.backward for f in recording.flows] == [0]
+        (2 * y.sum()).backward()
+    assert [f.backward for f in recording.flows] == [0, 1]
+    torch.testing.assert_close(recording.flows[1].h, 2 * recording.flows[0].h)
 
 
 @pytest.mark.parametrize("library", [bptt.nn, torch.nn], ids=["bptt", "torch"])

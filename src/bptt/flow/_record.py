@@ -34,8 +34,8 @@ class Recording:
             ReplayError: if a layer of torch.nn cannot be run again as it ran.
         """
         for call, replay in self._replays:
-            for key, backward, gradients in replay.finish():
-                self._add(call, key, backward, gradients)
+            for key, backward, gradients, scale in replay.finish():
+                self._flows.append(call.flow(key, backward, gradients, scale, self._full))
         return tuple(self._flows)
 
     def _add(self, call: Call, key: Key, backward: int, gradients: Gradients) -> None:
@@ -106,7 +106,7 @@ def _followed(recording: Recording, name: str, layer: RNNBase) -> Iterator[Any]:
         x = given(module, args, kwargs)
         if x is None or not torch.is_grad_enabled():
             return
-        replay = Replay(module, args, kwargs, x, *random)
+        replay = Replay(module, args, kwargs, x, random[0], recording._scale)
         replay.watch(output)
         recording._replays.append((recording._begin(name, x.lengths), replay))
 

@@ -1,7 +1,8 @@
 """A layer of torch.nn run again by ours, for the gradients inside that torch's kernels do not give."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -28,6 +29,7 @@ class Replay:
         module: what was called.
         args, kwargs: with what, of which `x` tells.
         random: the state of torch's CPU generator before the call.
+        scale: of the loss, asked for as gradients come: a scaler goes on to another.
     """
 
     def __init__(
@@ -37,6 +39,7 @@ class Replay:
         kwargs: Mapping[str, Any],
         x: Given,
         random: Tensor,
+        scale: Callable[[], float],
     ) -> None:
         self._module, self._given, self._random = module, x._replace(data=x.data.detach()), random
         kind = x.data.device.type
@@ -45,8 +48,10 @@ class Replay:
         self._kwargs = {name: _detached(each) for name, each in kwargs.items()}
         self._weights = {name: getattr(module, name).detach().clone() for name in module._flat_weights_names}
         self._training = module.training
+        self._scale = scale
         self._results: list[Tensor] = []
-        self._arrived: list[list[Tensor]] = []
+        self._arrived: list[list[tuple[Tensor, float]]] = []  # gradients and their scale, of each result
+        self._done = 0  # backward passes that were told
 
     def watch(self, output: Any) -> None:
         """Note the gradients of a call's results whenever they come."""
@@ -54,10 +59,13 @@ class Replay:
             self._results.append(result.detach())
             self._arrived.append([])
             if result.requires_grad:
-                result.register_hook(self._arrived[place].append)
+                result.register_hook(partial(self._note, self._arrived[place]))
 
-    def finish(self) -> list[tuple[Key, int, Gradients]]:
-        """The gradients of every backward pass since the last time.
+    def _note(self, arrived: list[tuple[Tensor, float]], gradient: Tensor) -> None:
+        arrived.append((gradient, self._scale()))
+
+    def finish(self) -> list[tuple[Key, int, Gradients, float]]:
+        """The gradients of every backward pass since the last time, and the scale of each.
 
         Raises:
             ReplayError: if the layer does not compute what it did, as with dropout on a GPU.
@@ -65,14 +73,21 @@ class Replay:
         passes = max(map(len, self._arrived), default=0)
         if not passes:
             return []
-        found: list[tuple[Key, int, Gradients]] = []
+        found: list[tuple[Key, int, Gradients, float]] = []
         for number in range(passes):
-            results = self._run(lambda key, _, gradients, n=number: found.append((key, n, gradients)))
             reached = [place for place, arrived in enumerate(self._arrived) if number < len(arrived)]
-            cotangents = [self._arrived[place][number] for place in reached]
+            cotangents, scales = zip(*(self._arrived[place][number] for place in reached), strict=True)
+
+            def receive(
+                key: Key, _: int, gradients: Gradients, n: int = self._done + number, scale: float = scales[0]
+            ) -> None:
+                found.append((key, n, gradients, scale))
+
+            results = self._run(receive)
             torch.autograd.backward([results[place] for place in reached], cotangents)
         for arrived in self._arrived:
             arrived.clear()
+        self._done += passes
         return found
 
     def _run(self, receive: Receive) -> list[Tensor]:
