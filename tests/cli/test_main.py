@@ -241,14 +241,14 @@ def test_doctor_finds_the_data(capsys, data_root):
 def test_doctor_fails_if_something_essential_is_broken(capsys, monkeypatch, tmp_path):
     from importlib import metadata
 
-    from bptt.cli import _doctor
+    from bptt import _versions
 
     def version(name):
         if name == "safetensors":
             raise metadata.PackageNotFoundError(name)
         return metadata.version(name)
 
-    monkeypatch.setattr(_doctor, "version", version)
+    monkeypatch.setattr(_versions, "version", version)
     assert main(["doctor", "--out", str(tmp_path)]) == 1
     assert "not installed" in capsys.readouterr().out
 

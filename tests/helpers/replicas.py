@@ -43,13 +43,7 @@ def placed(replicas, root):
 
 
 def alone(root, replicas):
-    outcomes = []
-    for one in placed(replicas, root):
-        fields = {
-            name: getattr(one, name) for name in ("folder", "model", "task", "config", "detach", "spec")
-        }
-        outcomes.append(train.fit(**fields))
-    return outcomes
+    return [train.fit(**vars(one)) for one in placed(replicas, root)]
 
 
 def together(root, replicas, **given):

@@ -5,13 +5,13 @@ import platform
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated
 
 from tyro.conf import arg
 
+from .._versions import installed
 from ._arguments import parse
 
 _PACKAGES = (
@@ -88,10 +88,8 @@ def findings(out: Path, data: Path | None) -> Iterator[Finding]:
 
 
 def _package(name: str) -> Finding:
-    try:
-        return Finding(name, version(name))
-    except PackageNotFoundError:
-        return Finding(name, "not installed: pip install bptt", "broken")
+    found = installed(name)
+    return Finding(name, found) if found else Finding(name, "not installed: pip install bptt", "broken")
 
 
 def _machine(torch: ModuleType) -> Iterator[Finding]:

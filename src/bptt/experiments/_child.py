@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Literal, NoReturn
@@ -103,7 +103,7 @@ def _train(job: Job, pipe: Connection) -> None:
     if job.at_once is None:
         for one, part, reporter in zip(replicas, parts, reporters, strict=True):
             outcome = train.fit(
-                **{field.name: getattr(one, field.name) for field in fields(one)},
+                **vars(one),
                 observe=reporter,
                 accept_environment=job.accept_environment,
             )

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .. import train
 from .._cpus import available_cpus
 from ._problems import Problem, SpecError
 from ._spec import Run, Spec
@@ -12,17 +13,7 @@ from ._spec import Run, Spec
 # What replicas may differ in: what an arm or a seed decides, and what changes the data but not its shape.
 _OWN = {
     "task": ("fingerprint", "permutation_seed", "seed"),
-    "train": (
-        "seed",
-        "lr",
-        "weight_decay",
-        "clip_norm",
-        "epochs",
-        "anneal_epochs",
-        "solved_at",
-        "eval_batch_size",
-        "checkpoint_seconds",
-    ),
+    "train": train.OWN_SETTINGS,
     "model": (),
 }
 
@@ -47,7 +38,7 @@ def shared_out(spec: Spec, workers: int | None, replicas: int) -> Share:
         for name, value in (("workers", workers), ("replicas", replicas))
         if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1)
     ]
-    if spec.device != "cpu" and replicas > 1:
+    if not problems and spec.device != "cpu" and replicas > 1:
         rule = "must be 1 on a GPU for a model with dropout, whose masks a stack of runs could not draw"
         problems += [
             Problem(

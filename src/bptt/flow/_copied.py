@@ -1,7 +1,7 @@
 """A model to measure on: a copy, so that nothing of the one that is asked about changes."""
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,8 +12,6 @@ from torch.nn import Module, RNNBase
 from .. import nn
 
 Call = Callable[[Any, Any], Tensor]  # of the model and the batch: the output
-
-_OURS = (nn.LSTM, nn.GRU, nn.RNN)
 
 
 @contextmanager
@@ -30,13 +28,14 @@ def copied(model: Module, *, recurrent: bool = True) -> Iterator[Module]:
         ValueError: if there is no recurrent layer.
         TypeError: if a layer of torch.nn is none that `bptt.nn.convert` knows.
     """
-    if recurrent and not any(isinstance(module, RNNBase) for module in model.modules()):
+    layers = [name for name, module in model.named_modules() if isinstance(module, RNNBase)]
+    if recurrent and not layers:
         raise ValueError(
             f"model must have an LSTM, GRU or RNN of bptt.nn or torch.nn, got {type(model).__name__} without"
         )
     with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng():
         mine = copy.deepcopy(model)
-        if any(isinstance(module, RNNBase) and not isinstance(module, _OURS) for module in mine.modules()):
+        if len(nn.recurrent_layers(mine)) < len(layers):
             nn.convert(mine)
         yield mine.requires_grad_(False)
 
@@ -59,3 +58,15 @@ def scalar(value: Any) -> Tensor:
         got = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
         raise ValueError(f"loss must return a scalar with a gradient, got {got}")
     return value
+
+
+def chosen(at: Sequence[int] | None, T: int, of: str) -> tuple[int, ...]:
+    """Steps counted from the start, of steps that may be counted from the end; None for the last.
+
+    Raises:
+        ValueError: if one is out of range.
+    """
+    for step in at or ():
+        if not -T <= step < T:
+            raise ValueError(f"at must hold steps of the {of}, -{T} <= step < {T}, got {step}")
+    return tuple(step % T for step in ((T - 1,) if at is None else at))

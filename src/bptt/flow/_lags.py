@@ -9,9 +9,9 @@ from torch import Tensor
 from torch.nn import Module
 
 from .. import nn
-from ._copied import Call, called, copied
+from ._copied import Call, called, chosen, copied
 from ._flows import norms
-from ._taps import Key, Ours, tapped_once
+from ._taps import Key, tapped_once
 
 
 @dataclass(frozen=True)
@@ -100,8 +100,7 @@ def lag_profile(
     Source: Bengio et al. 1994 for the gradient by lag, Pascanu et al. 2013 (arXiv 1211.5063) for its matrix.
     """
     with copied(model) as mine:
-        layers = {name: module for name, module in mine.named_modules() if isinstance(module, Ours)}
-        with tapped_once(layers) as given:
+        with tapped_once(nn.recurrent_layers(mine)) as given:
             losses = loss(call(mine, batch), batch)
         steps = _checked(losses, at)
         series = [_Series(name, key, taps) for name, each in given.items() for key, taps in each.items()]
@@ -134,11 +133,7 @@ def _checked(losses: Any, at: Sequence[int] | None) -> tuple[int, ...]:
         raise ValueError(f"loss must return the loss of every step and sequence, (T, B), got {got}")
     if not losses.requires_grad:
         raise ValueError("loss must depend on the states of a recurrent layer, got one without a gradient")
-    T = len(losses)
-    for step in at or ():
-        if not -T <= step < T:
-            raise ValueError(f"at must hold steps of the loss, -{T} <= step < {T}, got {step}")
-    return tuple(step % T for step in ((T - 1,) if at is None else at))
+    return chosen(at, len(losses), "loss")
 
 
 def _by_lag(at: Sequence[int], norms: Sequence[Tensor], reverse: bool) -> Tensor:

@@ -113,17 +113,18 @@ def expected(
     )
 
 
-def _with_carry(model: Module) -> dict[str, Ours]:
-    layers = {name: module for name, module in model.named_modules() if isinstance(module, nn.LSTM | nn.GRU)}
+def _with_carry(model: Module) -> Mapping[str, Ours]:
+    every = nn.recurrent_layers(model)
+    layers = {name: layer for name, layer in every.items() if not isinstance(layer, nn.RNN)}
     if not layers:
         raise ValueError("model must have an LSTM or GRU, for an RNN has no carry, got a model without")
-    return dict(layers)
+    return layers
 
 
 class _Asked:
     """One question: the gradients of a loss with respect to the states on the carry, under given keeps."""
 
-    def __init__(self, model: Module, layers: dict[str, Ours], batch: Any, loss: Loss, call: Call) -> None:
+    def __init__(self, model: Module, layers: Mapping[str, Ours], batch: Any, loss: Loss, call: Call) -> None:
         self._model, self._layers, self._batch, self._loss, self._call = model, layers, batch, loss, call
         self._random = torch.get_rng_state()
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import Embedding, Module
 
-from ._copied import Call, called, copied
+from ._copied import Call, called, chosen, copied
 from ._flows import norms
 
 _EXACT = 32  # outputs that are asked one by one
@@ -137,11 +137,7 @@ def _checked(
         if at is not None:
             raise ValueError(f"at must be None for an output (B, O), which has no steps, got {list(at)}")
         return None
-    T = output.shape[1] if batch_first else output.shape[0]
-    for step in at or ():
-        if not -T <= step < T:
-            raise ValueError(f"at must hold steps of the output, -{T} <= step < {T}, got {step}")
-    return tuple(step % T for step in ((T - 1,) if at is None else at))
+    return chosen(at, output.shape[1] if batch_first else output.shape[0], "output")
 
 
 def _units(rows: Tensor) -> Iterator[Tensor]:

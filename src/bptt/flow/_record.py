@@ -14,7 +14,7 @@ from ._flows import Call, Flow
 from ._input import Given, given
 from ._pairs import Gradients, listen
 from ._replay import Replay
-from ._taps import Key, Ours, tapped
+from ._taps import Key, tapped
 
 
 class Recording:
@@ -85,7 +85,7 @@ def record(
             "model must have an LSTM, GRU or RNN of bptt.nn or torch.nn to record, got "
             f"{type(model).__name__} without"
         )
-    ours = {name: layer for name, layer in layers.items() if isinstance(layer, Ours)}
+    ours = nn.recurrent_layers(model)
     recording = Recording(full, (lambda: 1.0) if scaler is None else scaler.get_scale)
     with ExitStack() as hooks:
         hooks.enter_context(tapped(ours, recording._listen))

@@ -9,11 +9,12 @@ from torch import Tensor
 from torch.nn import Module
 from torch.nn import functional as F
 
+from .. import nn
 from ..detach import Detach, Keeps
 from ..streams import stream
 from ._copied import Call, called, copied, scalar
 from ._input import Given, keys
-from ._taps import Key, Ours, tapped
+from ._taps import Key, tapped
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def variance(
     rules = [Detach(h=each) for each in p]
     with copied(model) as mine:
         mine.requires_grad_(True)
-        layers = {name: module for name, module in mine.named_modules() if isinstance(module, Ours)}
+        layers = nn.recurrent_layers(mine)
         random = torch.get_rng_state()
 
         def gradient(rule: Detach, mask: int) -> Tensor:

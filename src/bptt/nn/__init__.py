@@ -8,4 +8,5 @@ from ._paths import Taps as Taps
 from ._rnn import RNN as RNN
 from ._sequence_model import SequenceModel as SequenceModel
 from ._steer import draw_keeps as draw_keeps
+from ._steer import recurrent_layers as recurrent_layers
 from ._steer import steer as steer

@@ -9,8 +9,11 @@ import torch
 from torch import nn
 
 from ..detach import Keeps
+from ._gru import GRU
 from ._layers import Recurrent
+from ._lstm import LSTM
 from ._paths import Key, PathMap, check_entries
+from ._rnn import RNN
 
 
 @contextmanager
@@ -91,9 +94,9 @@ def draw_keeps(
     }
 
 
-def recurrent_layers(model: nn.Module) -> dict[str, Recurrent]:
+def recurrent_layers(model: nn.Module) -> dict[str, LSTM | GRU | RNN]:
     """Every recurrent layer of ours in a model, by module name."""
-    return {name: module for name, module in model.named_modules() if isinstance(module, Recurrent)}
+    return {name: module for name, module in model.named_modules() if isinstance(module, LSTM | GRU | RNN)}
 
 
 def _by_name(argument: str, given: Any, layers: Mapping[str, Recurrent]) -> dict[str, PathMap]:

@@ -1,5 +1,6 @@
 """One training loop whose runs can stop anywhere and end with the same bytes."""
 
+from ._alike import OWN_SETTINGS as OWN_SETTINGS
 from ._config import Config as Config
 from ._config import ConfigError as ConfigError
 from ._config import Precision as Precision

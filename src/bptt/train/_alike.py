@@ -7,6 +7,18 @@ import torch
 
 from ._replica import Replica
 
+#: Settings of a `Config` that stacked replicas may have of their own.
+OWN_SETTINGS = (
+    "seed",
+    "lr",
+    "weight_decay",
+    "clip_norm",
+    "epochs",
+    "anneal_epochs",
+    "solved_at",
+    "eval_batch_size",
+    "checkpoint_seconds",
+)
 _DROPOUTS = (torch.nn.modules.dropout._DropoutNd, torch.nn.RReLU)
 
 
@@ -61,7 +73,7 @@ def _process(replica: Replica) -> Mapping[str, Any]:
 
 def _frame(replica: Replica) -> Mapping[str, Any]:
     config, task, model = replica.config, replica.task, replica.model
-    frame: dict[str, Any] = {name: getattr(config, name) for name in ("optimizer", "momentum", "batch_size")}
+    frame: dict[str, Any] = {k: v for k, v in vars(config).items() if k not in OWN_SETTINGS}
     frame["type of the task"] = type(task).__name__
     for name in ("name", "steps", "input_size", "output_size", "sizes"):
         frame[f"task.{name}"] = getattr(task, name)

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ..streams import stream
 from ..tasks import Batch, Task
+from ._config import Config
 from ._metrics import Sums
 from ._randomness import seeded_by
 
@@ -22,6 +23,14 @@ def forward(
     # Without a cache of weights, which neither other threads nor a recorded step could share.
     with torch.autocast(x.device.type, autocast, cache_enabled=False):
         return model(x, **lengths).to(dtype)
+
+
+def evaluate_split(
+    model: torch.nn.Module, task: Task, split: str, config: Config, check: Callable[[], None]
+) -> dict[str, float]:
+    """`evaluate` as a config has it."""
+    size, autocast = config.eval_batch_size, config.autocast
+    return evaluate(model, task, split, batch_size=size, autocast=autocast, check=check)
 
 
 def cast(tensor: Tensor, dtype: torch.dtype) -> Tensor:

@@ -11,7 +11,7 @@ from ..tasks import Task
 from . import _files, _folder
 from ._config import Config
 from ._errors import RunError
-from ._evaluate import evaluate
+from ._evaluate import evaluate_split
 from ._outcome import Outcome, read_outcome, write_outcome
 from ._run import Run
 
@@ -29,14 +29,7 @@ def finish(run: Run, task: Task, config: Config, check: Callable[[], None]) -> O
         _files.write_whole(run.folder / _folder.WEIGHTS, weights)
         run.model.load_state_dict(run.best.weights)
         if "test" in task.sizes:
-            test = evaluate(
-                run.model,
-                task,
-                "test",
-                batch_size=config.eval_batch_size,
-                autocast=config.autocast,
-                check=check,
-            )
+            test = evaluate_split(run.model, task, "test", config, check)
     page: dict[str, Any] = {
         "spec": run.spec,
         "status": run.status,

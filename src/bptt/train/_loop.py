@@ -7,15 +7,16 @@ from typing import Any
 
 from torch import Tensor
 
+from .. import nn
 from ..detach import Detach
 from ..tasks import Task
 from . import _folder
 from ._config import Config
-from ._evaluate import evaluate
+from ._evaluate import evaluate_split
 from ._metrics import Series, Tally, TimingLog
 from ._progress import Progress
 from ._run import Run
-from ._steer import detach_in, recurrent_layers
+from ._steer import detach_in
 from ._step import Step, take_step
 
 
@@ -64,7 +65,7 @@ class Loop:
     def begin_epoch(self) -> Sequence[Tensor]:
         """Put the model under the rule of the epoch in progress, and give its order."""
         detach = self.detach
-        for layer in recurrent_layers(self.run.model).values():
+        for layer in nn.recurrent_layers(self.run.model).values():
             layer.detach = detach
         self.run.model.train()
         order = self.task.train_indices(self.run.epoch, self.config.batch_size, self.config.seed)
@@ -118,14 +119,7 @@ class Loop:
         """Evaluate, write what the epoch was, and save."""
         run, config = self.run, self.config
         start = monotonic()
-        valid = evaluate(
-            run.model,
-            self.task,
-            "valid",
-            batch_size=config.eval_batch_size,
-            autocast=config.autocast,
-            check=check,
-        )
+        valid = evaluate_split(run.model, self.task, "valid", config, check)
         eval_seconds, train_seconds = monotonic() - start, run.tally.seconds
         p = self.detach or Detach()
         record = {

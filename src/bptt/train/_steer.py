@@ -17,18 +17,9 @@ def detach_in(epoch: int, detach: Detach | None, config: Config) -> Detach | Non
     return replace(detach, h=0.0, c=0.0) if detach is not None and annealed else detach
 
 
-def recurrent_layers(model: torch.nn.Module) -> dict[str, nn.LSTM | nn.GRU | nn.RNN]:
-    """Every layer that detachment can reach, by module name."""
-    return {
-        name: module
-        for name, module in model.named_modules()
-        if isinstance(module, nn.LSTM | nn.GRU | nn.RNN)
-    }
-
-
 def check_layers(model: torch.nn.Module, detach: Detach | None) -> None:
     """Refuse a rule that would reach nothing, or that contradicts a layer's own."""
-    layers = recurrent_layers(model)
+    layers = nn.recurrent_layers(model)
     if detach is not None and not layers:
         raise ValueError(
             "detach needs a model with a recurrent layer of bptt.nn, got none in "
@@ -44,7 +35,7 @@ def check_layers(model: torch.nn.Module, detach: Detach | None) -> None:
 @contextmanager
 def own_rules_restored(model: torch.nn.Module) -> Iterator[None]:
     """Whatever happens to the layers' `detach` inside, they leave with their own."""
-    own = [(layer, layer.detach) for layer in recurrent_layers(model).values()]
+    own = [(layer, layer.detach) for layer in nn.recurrent_layers(model).values()]
     try:
         yield
     finally:

@@ -1,11 +1,12 @@
 """One piece of a stage: go on with its runs, all as replicas of one process, for so many minutes."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+from ... import train
 from .._event import Event
 from .._load import load
 from .._run import Result, run
@@ -18,6 +19,7 @@ STAGES: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "smnist": ("smnist", ()),
     "pmnist": ("pmnist", ()),
 }
+_SEEDS = [0, 1, 2, 3, 4]  # of every arm
 _BETWEEN = 10.0  # seconds from one line to the next
 
 
@@ -29,13 +31,10 @@ class Piece:
         stage: a key of `STAGES`.
         out: the folder for study folders.
         profile: of the experiment.
-        seeds: of every arm.
         precision: of the weights and products, as `bptt.train.Config` has it.
         device: `"cuda"` or `"cpu"`.
-        replicas: runs at once; None for all of them.
         minutes: after which all that is under way is saved.
         data: where tasks look for their files first.
-        settings: more `key=value` settings.
         accept_environment: go on with runs begun elsewhere, and mark them.
         command: what to record as the command that asked for this.
     """
@@ -43,13 +42,10 @@ class Piece:
     stage: str
     out: Path
     profile: str = "paper"
-    seeds: Sequence[int] = (0, 1, 2, 3, 4)
     precision: str = "float32"
     device: str = "cuda"
-    replicas: int | None = None
     minutes: float = 7.0
     data: Path | None = None
-    settings: Sequence[str] = ()
     accept_environment: bool = False
     command: str | None = None
 
@@ -60,8 +56,8 @@ class Piece:
             SpecError: for a profile or setting that it does not have, or a device that is not there.
         """
         name, changes = STAGES[self.stage]
-        settings = (*changes, f"train.precision={self.precision}", *self.settings)
-        return load(name, profile=self.profile, seeds=list(self.seeds), settings=settings, device=self.device)
+        settings = (*changes, f"train.precision={self.precision}")
+        return load(name, profile=self.profile, seeds=_SEEDS, settings=settings, device=self.device)
 
 
 def piece(given: Piece, spec: Spec, tell: Callable[[str], object]) -> Result:
@@ -78,14 +74,13 @@ def piece(given: Piece, spec: Spec, tell: Callable[[str], object]) -> Result:
     Raises:
         SpecError, StudyError: as `bptt.experiments.run` does.
     """
-    replicas = len(spec.runs) if given.replicas is None else given.replicas
-    tell(f"{spec.title}: {len(spec.runs)} runs, {replicas} in a process, for {given.minutes:g} min at most")
+    tell(f"{spec.title}: {len(spec.runs)} runs in one process, for {given.minutes:g} min at most")
     deadline = time.monotonic() + 60 * given.minutes
     return run(
         spec,
         given.out,
         workers=1,
-        replicas=replicas,
+        replicas=len(spec.runs),
         data=given.data,
         command=given.command,
         accept_environment=given.accept_environment,
@@ -100,10 +95,13 @@ class _Lines:
     def __init__(self, tell: Callable[[str], object]) -> None:
         self._tell = tell
         self._last = time.monotonic()
-        self._now: dict[str, Event] = {}
+        self._under_way: dict[str, tuple[str, train.Progress]] = {}  # arm and progress, by run
 
     def __call__(self, event: Event) -> None:
-        self._now[event.run.folder] = event
+        if event.progress is None:
+            self._under_way.pop(event.run.folder, None)
+        else:
+            self._under_way[event.run.folder] = event.run.arm, event.progress
         if event.outcome is not None and event.kind == "end":
             self._tell(f"{event.run.name}: {event.outcome.status} after epoch {event.outcome.epoch}")
         elif event.kind in ("failed", "stopped"):
@@ -113,16 +111,15 @@ class _Lines:
             self._tell(self._all())
 
     def _all(self) -> str:
-        under_way = [event for event in self._now.values() if event.progress is not None]
-        progress = [event.progress for event in under_way if event.progress is not None]
-        epochs = [now.epoch for now in progress]
-        left = max((now.seconds_left or 0.0 for now in progress), default=0.0)
+        progress = [now for _, now in self._under_way.values()]
+        left = max(now.seconds_left or 0.0 for now in progress)
         by_arm: dict[str, list[float]] = {}
-        for event in under_way:
-            metrics = event.progress and event.progress.metrics
-            if metrics:
-                score = metrics["valid"].get("accuracy", metrics["valid"]["loss"])
-                by_arm.setdefault(event.run.arm, []).append(score)
+        for arm, now in self._under_way.values():
+            if now.metrics:
+                valid = now.metrics["valid"]
+                by_arm.setdefault(arm, []).append(valid.get("accuracy", valid["loss"]))
         scores = ", ".join(f"{arm} {median(values):.4g}" for arm, values in by_arm.items())
-        reached = f"{len(progress)} runs in epoch {min(epochs)} of {progress[0].epochs}"
+        reached = (
+            f"{len(progress)} runs in epoch {min(now.epoch for now in progress)} of {progress[0].epochs}"
+        )
         return f"{reached}; {left / 60:.0f} min left" + (f"; median valid: {scores}" if scores else "")
