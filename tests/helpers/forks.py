@@ -1,4 +1,4 @@
-"""Work in a forked process."""
+"""Work in forked processes."""
 
 import os
 import signal
@@ -8,6 +8,16 @@ import traceback
 
 def in_a_fork(work):
     """Do `work` in a child that ends without destructors; fail unless it returns within 20 seconds."""
+    in_forks(work)
+
+
+def in_forks(*works):
+    """Do each of `works` in a child of its own, all at once; else as `in_a_fork`."""
+    children = [_forked(work) for work in works]
+    assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [0] * len(children)
+
+
+def _forked(work):
     child = os.fork()
     if child == 0:
         status = 1
@@ -21,4 +31,4 @@ def in_a_fork(work):
             sys.stderr.flush()
         finally:
             os._exit(status)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    return child

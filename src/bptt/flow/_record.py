@@ -1,9 +1,8 @@
 """Recording how large gradients are at every time step, while a model trains as it does."""
 
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -15,6 +14,7 @@ from ._input import Given, given
 from ._pairs import Gradients, listen
 from ._replay import Replay
 from ._taps import Key, tapped
+from ._uncompiled import uncompiled
 
 
 class Recording:
@@ -23,7 +23,7 @@ class Recording:
     def __init__(self, full: bool, scale: Callable[[], float]) -> None:
         self._full, self._scale = full, scale
         self._flows: list[Flow] = []
-        self._replays: list[tuple[Call, Replay]] = []
+        self._replays: list[tuple[Callable[[], Call], Replay]] = []
         self._calls: dict[str, int] = {}
 
     @property
@@ -35,16 +35,26 @@ class Recording:
         """
         for call, replay in self._replays:
             for key, backward, gradients, scale in replay.finish():
-                self._flows.append(call.flow(key, backward, gradients, scale, self._full))
+                self._flows.append(call().flow(key, backward, gradients, scale, self._full))
         return tuple(self._flows)
 
-    def _add(self, call: Call, key: Key, backward: int, gradients: Gradients) -> None:
-        self._flows.append(call.flow(key, backward, gradients, self._scale(), self._full))
+    def _add(self, call: Callable[[], Call], key: Key, backward: int, gradients: Gradients) -> None:
+        self._flows.append(call().flow(key, backward, gradients, self._scale(), self._full))
 
     def _listen(self, name: str, x: Given, taps: Mapping[Key, nn.Taps]) -> None:
         listen(taps, partial(self._add, self._begin(name, x.lengths)))
 
-    def _begin(self, name: str, lengths: torch.Tensor | None) -> Call:
+    def _begin(self, name: str, lengths: torch.Tensor | None) -> Callable[[], Call]:
+        """A call, numbered as it begins; in a backward pass, only when a gradient reaches it.
+
+        There checkpointing runs a call again, whose gradients mostly reach the first one.
+        """
+        call = cache(partial(self._numbered, name, lengths))
+        if torch._C._current_graph_task_id() == -1:
+            call()
+        return call
+
+    def _numbered(self, name: str, lengths: torch.Tensor | None) -> Call:
         number = self._calls.get(name, 0)
         self._calls[name] = number + 1
         return Call(name, number, lengths)
@@ -58,7 +68,8 @@ def record(
 
     The gradients are those of whatever `backward` is called on, mean or sum. Nothing of the model changes:
     outputs, gradients, `.grad` and random streams are what they are without. Layers of `bptt.nn` are recorded
-    as they run; those of `torch.nn` are run again with the same weights, when the recording is read.
+    as they run; those of `torch.nn` are run again with the same weights, when the recording is read. Inside,
+    everything in the process that is compiled runs eagerly.
 
     Args:
         model: any module with an LSTM, GRU or RNN of `bptt.nn` or `torch.nn` inside, possibly one itself.
@@ -79,23 +90,43 @@ def record(
         >>> recording.flows[0].h.shape
         torch.Size([50, 4])
     """
+    layers = recurrent(model)
+    recording = Recording(full, (lambda: 1.0) if scaler is None else scaler.get_scale)
+    with (
+        uncompiled(),
+        followed(recording, layers),
+        tapped(nn.recurrent_layers(model), recording._listen),
+    ):
+        yield recording
+
+
+def recurrent(model: Module) -> dict[str, RNNBase]:
+    """Every recurrent layer in a model, ours and torch's, by module name.
+
+    Raises:
+        ValueError: if there is none.
+    """
     layers = {name: module for name, module in model.named_modules() if isinstance(module, RNNBase)}
     if not layers:
         raise ValueError(
             "model must have an LSTM, GRU or RNN of bptt.nn or torch.nn to record, got "
             f"{type(model).__name__} without"
         )
-    ours = nn.recurrent_layers(model)
-    recording = Recording(full, (lambda: 1.0) if scaler is None else scaler.get_scale)
+    return layers
+
+
+@contextmanager
+def followed(recording: Recording, layers: Mapping[str, RNNBase]) -> Iterator[None]:
+    """Note every call of those layers that are torch's, to run it again when the recording is read."""
     with ExitStack() as hooks:
-        hooks.enter_context(tapped(ours, recording._listen))
-        for name in layers.keys() - ours.keys():
-            for handle in _followed(recording, name, layers[name]):
-                hooks.callback(handle.remove)
-        yield recording
+        for name, layer in layers.items():
+            if not isinstance(layer, nn.LSTM | nn.GRU | nn.RNN):
+                for handle in _hooked(recording, name, layer):
+                    hooks.callback(handle.remove)
+        yield
 
 
-def _followed(recording: Recording, name: str, layer: RNNBase) -> Iterator[Any]:
+def _hooked(recording: Recording, name: str, layer: RNNBase) -> Iterator[Any]:
     random: list[torch.Tensor] = []
 
     def before(module: Module, args: Any) -> None:
@@ -110,10 +141,5 @@ def _followed(recording: Recording, name: str, layer: RNNBase) -> Iterator[Any]:
         replay.watch(output)
         recording._replays.append((recording._begin(name, x.lengths), replay))
 
-    yield layer.register_forward_pre_hook(_eager(before))
-    yield layer.register_forward_hook(_eager(after), with_kwargs=True)
-
-
-def _eager(hook: Callable[..., Any]) -> Callable[..., Any]:
-    # The compiler takes a second to load: where nobody has, nothing is compiled.
-    return torch.compiler.disable(hook) if "torch._dynamo" in sys.modules else hook
+    yield layer.register_forward_pre_hook(before)
+    yield layer.register_forward_hook(after, with_kwargs=True)
