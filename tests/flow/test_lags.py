@@ -163,6 +163,52 @@ def test_nothing_of_the_model_changes(library):
         assert flow.lag_profile(of, x, loss)  # gradients are on where they are measured
 
 
+def test_a_loss_of_whole_sequences_counts_from_their_ends():
+    of, lengths = layer("LSTM", bidirectional=True), torch.tensor([7, 3, 5, 1, 6])
+    x = data(T, B, I)
+
+    def of_ends(y, _):
+        last = y[lengths - 1, torch.arange(B)][:, :H]
+        return loss(torch.cat([last, y[0, :, H:]], -1), None)
+
+    def call(model, x):
+        return model(x, lengths=lengths)[0]
+
+    for profile in flow.lag_profile(of, x, of_ends, call=call):
+        assert profile.at is None
+        assert profile.depth.tolist() == [lengths.tolist()]
+        for b, length in enumerate(lengths.tolist()):
+            alone = flow.lag_profile(
+                of, x[:length, b : b + 1], lambda y, _: loss(torch.cat([y[-1, :, :H], y[0, :, H:]], -1), None)
+            )[profile.direction]
+            torch.testing.assert_close(profile.h[0, :length, b], alone.h[0, :, 0])
+            assert profile.h[0, length:, b].isnan().all()
+            steps = range(length) if profile.direction else range(length - 1, -1, -1)
+            torch.testing.assert_close(profile.map()[0, steps, b], alone.h[0, :, 0])
+
+
+def test_a_position_beyond_a_length_has_no_lags():
+    lengths = torch.tensor([7, 3, 5, 1, 6])
+    (profile,) = flow.lag_profile(
+        layer("GRU"), data(T, B, I), loss, at=[4], call=lambda model, x: model(x, lengths=lengths)[0]
+    )
+    assert profile.depth.tolist() == [[5, 0, 5, 0, 5]]
+    assert profile.h[0, :, 1].isnan().all()
+    assert not profile.median()[:5].isnan().any()
+
+
+def test_a_gradient_that_is_no_number_is_not_passed_over():
+    x = data(T, B, I)
+
+    def loss_with_nan(y, _):
+        return loss(y, None) * torch.where(torch.arange(B) == 2, torch.nan, 1.0)
+
+    (profile,) = flow.lag_profile(layer("RNN"), x, loss_with_nan)
+    assert profile.median().isnan().all()
+    (clean,) = flow.lag_profile(layer("RNN"), x, loss)
+    assert not clean.median().isnan().any()
+
+
 def twice(model, batch):
     return model(model(batch)[0][..., :I])[0]
 
@@ -171,8 +217,9 @@ def twice(model, batch):
     ("model", "more", "message"),
     [
         (torch.nn.Linear(I, H), {}, "model must have an LSTM, GRU or RNN .* got Linear without"),
-        (None, {"loss": lambda y, _: y.sum()}, r"every step and sequence, \(T, B\), got \(\)"),
-        (None, {"loss": lambda *_: 1.0}, r"\(T, B\), got float"),
+        (None, {"loss": lambda y, _: y.sum()}, r"sequence, \(T, B\), or of every sequence, \(B,\), got \(\)"),
+        (None, {"loss": lambda *_: 1.0}, r"\(B,\), got float"),
+        (None, {"loss": lambda y, _: y[-1].sum(-1), "at": [1]}, r"at must be None for a loss \(B,\)"),
         (None, {"loss": lambda y, _: y.detach().sum(-1)}, "one without a gradient"),
         (None, {"at": [T]}, f"-{T} <= step < {T}, got {T}"),
         (None, {"call": twice}, "each recurrent layer once, got several calls of ''"),

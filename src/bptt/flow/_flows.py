@@ -67,6 +67,11 @@ class Call:
         )
 
 
+def key_of(name: str, layer: int, direction: int) -> str:
+    """The module's name (or `model`), layer and direction, with colons between."""
+    return f"{name or 'model'}:{layer}:{direction}"
+
+
 def norms(gradient: Tensor) -> Tensor:
     """(T, B, H) → (T, B), in float64, where no square overflows or vanishes."""
     return torch.linalg.vector_norm(gradient, dim=-1, dtype=torch.float64)

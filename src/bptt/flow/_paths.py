@@ -140,12 +140,12 @@ class _Asked:
                 if owner == name
             }
 
-        with tapped_once(self._layers, keeps) as taps:
+        with tapped_once(self._layers, keeps) as calls:
             value = scalar(self._loss(self._call(self._model, self._batch), self._batch))
         places = {
             (name, key): tap.h if tap.c is None else tap.c
-            for name, each in taps.items()
-            for key, tap in each.items()
+            for name, each in calls.items()
+            for key, tap in each.taps.items()
         }
         wanted = [tap for tap in places.values() if tap is not None]
         found = torch.autograd.grad(value, wanted, materialize_grads=True)

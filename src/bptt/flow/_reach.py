@@ -68,10 +68,7 @@ def reach(
     if probes is not None and probes < 1:
         raise ValueError(f"probes must be at least 1, got {probes}")
     with copied(model, recurrent=False) as mine:
-        given, leaf = _with_leaf(batch)
-        with _embedded(mine, leaf) as embedded:
-            output = call(mine, given)
-        leaf = embedded[0] if embedded else leaf
+        output, leaf = called_on_leaf(mine, batch, call)
         steps = _checked(output, at, batch_first, leaf)
         width = output.shape[-1]
         exact = probes is None and width <= _EXACT
@@ -88,6 +85,14 @@ def reach(
     return Reach(steps, every.transpose(1, 2) if batch_first else every, exact)
 
 
+def called_on_leaf(model: Module, batch: Any, call: Call) -> tuple[Tensor, Tensor]:
+    """The output, and the input or its embedding whose gradient can be asked for."""
+    given, leaf = _with_leaf(batch)
+    with _embedded(model, leaf) as embedded:
+        output = call(model, given)
+    return output, embedded[0] if embedded else leaf
+
+
 def _with_leaf(batch: Any) -> tuple[Any, Tensor]:
     """The batch with an input whose gradient can be asked for, if it is no tokens, and that input."""
     x = batch[0] if isinstance(batch, tuple | list) else batch
@@ -97,9 +102,8 @@ def _with_leaf(batch: Any) -> tuple[Any, Tensor]:
     if not isinstance(batch, tuple | list):
         return leaf, leaf
     rest = (leaf, *batch[1:])
-    return getattr(type(batch), "_make", type(batch))(
-        rest
-    ), leaf  # a NamedTuple takes its parts in another way
+    make = getattr(type(batch), "_make", type(batch))  # a NamedTuple takes its parts in another way
+    return make(rest), leaf
 
 
 @contextmanager
@@ -137,7 +141,7 @@ def _checked(
         if at is not None:
             raise ValueError(f"at must be None for an output (B, O), which has no steps, got {list(at)}")
         return None
-    return chosen(at, output.shape[1] if batch_first else output.shape[0], "output")
+    return chosen((-1,) if at is None else at, output.shape[1] if batch_first else output.shape[0], "output")
 
 
 def _units(rows: Tensor) -> Iterator[Tensor]:
