@@ -136,3 +136,49 @@ def test_nothing_is_timed_after_a_mismatch(plant, idle, monkeypatch, tmp_path):
     with pytest.raises(MismatchError, match="y must be that of reference"):
         bench.run(request, command="", meter=idle, out=tmp_path / "x.json")
     assert not (tmp_path / "x.json").exists()
+
+
+@pytest.mark.parametrize("rival", ["watched", "watched-100", "watched-idle", "watched-torch"])
+def test_a_watched_step_has_the_bits_of_a_plain_one(rival, monkeypatch):
+    case = Case("lstm", Shape(24, 3, 1, 5), mode="step")
+    assert check(case, rival) == 0
+    from bptt.bench import _check
+
+    compare = _check.compare
+
+    def spoilt(case, name, ours, theirs, tolerance):
+        theirs["the loss"] = theirs["the loss"] * (1 + 1e-6)
+        return compare(case, name, ours, theirs, tolerance)
+
+    monkeypatch.setattr(_check, "compare", spoilt)
+    with pytest.raises(MismatchError, match=f"the loss must be that of {rival} to 0 of"):
+        check(case, rival)
+
+
+@pytest.mark.parametrize(("rival", "looks"), [("watched", 100), ("watched-100", 1), ("watched-idle", 0)])
+def test_a_rival_looks_as_often_as_it_says(rival, looks, monkeypatch):
+    from bptt import flow
+    from bptt.bench._rivals import contenders
+    from bptt.bench._step import Step
+
+    taken = []
+    take = flow.Watch.take
+
+    def noted(watch):
+        reading = take(watch)
+        taken.append(reading.layers[0].key)
+        assert 0 < reading.after <= reading.before
+        return reading
+
+    monkeypatch.setattr(flow.Watch, "take", noted)
+    plain, watched = (
+        Step(case, side)
+        for case in [Case("lstm", Shape(24, 3, 1, 5), mode="step")]
+        for side in contenders(case, rival)
+    )
+    for _ in range(100):
+        plain()
+    assert not taken
+    for _ in range(100):
+        watched()
+    assert taken == ["core:0:0"] * looks

@@ -51,6 +51,8 @@ def busy_machine(monkeypatch, busy):
         (("--pairs", "31"), "pairs", 31),
         (("--forward",), "mode", "forward"),
         (("--step",), "mode", "step"),
+        (("--flow",), "mode", "step"),
+        (("--flow",), "flow", True),
         (("--bidirectional",), "bidirectional", True),
         (("--layers", "2"), "layers", 2),
         (("--packed",), "packed", True),
@@ -135,6 +137,8 @@ def test_no_number_is_cut_in_a_pipe(idle_machine, capsys):
         (("--threads", "two"), "--threads must be whole numbers"),
         (("--pairs", "many"), "--pairs must be a whole number"),
         (("--forward", "--step"), "exclude each other"),
+        (("--flow", "--step"), "exclude each other, got --step and --flow"),
+        (("--flow", "--shapes", "30,2,3,4"), "must have I = 1"),
         (("--shape", "grid"), "Did you mean '--shapes'?"),
         (("--rivals", "haste"), "rivals must be among"),
     ],
@@ -146,7 +150,7 @@ def test_bad_input_is_refused(capsys, words, message):
 def test_help_names_its_flags_without_torch(capsys):
     assert main(["bench", "--help"]) == 0
     text = capsys.readouterr().out
-    for flag in ("shapes", "p", "threads", "cells", "memory", "rivals", "pairs", "forward", "step"):
+    for flag in ("shapes", "p", "threads", "cells", "memory", "rivals", "pairs", "forward", "step", "flow"):
         assert f"--{flag}" in text
     for flag in ("bidirectional", "layers", "packed", "out", "force"):
         assert f"--{flag}" in text

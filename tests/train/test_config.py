@@ -26,6 +26,8 @@ WRONG = {
     "threads": [0, 1.0, True, 1025, 2**40],
     "backend": ["cuda", None],
     "checkpoint_seconds": [-1, float("nan")],
+    "watch_every": [-1, 1.0, True, "none"],
+    "paths_every": [-1, 0.5, None],
 }
 
 
@@ -52,10 +54,11 @@ def test_all_problems_are_named_at_once():
 
 def test_settings_that_contradict_each_other_are_refused_together():
     with pytest.raises(ConfigError) as caught:
-        Config(epochs=3, seed=1, anneal_epochs=3, momentum=0.9)
+        Config(epochs=3, seed=1, anneal_epochs=3, momentum=0.9, watch_every=4, paths_every=6)
     assert str(caught.value).splitlines() == [
         "anneal_epochs must be less than epochs = 3, or p would always be 0, got 3",
         'momentum must be 0 for optimizer "adam", which has none, got 0.9',
+        "paths_every must be 0 or a multiple of watch_every = 4, in whose lines the paths are told, got 6",
     ]
 
 

@@ -442,6 +442,11 @@ def test_a_run_that_was_stacked_is_not_gone_on_with_alone_unasked(tmp_path):
             "without dropout, .* got some in core",
         ),
         (lambda one: {"model": Model(one.model)}, True, "type of the model, got SequenceModel .* and Model"),
+        (
+            lambda one: {"config": replace(one.config, watch_every=3)},
+            True,
+            "watch_every = 0, .* got 3; train",
+        ),
         (lambda one: {"model": hooked(one.model)}, True, "without hooks, got one on core, a LSTM"),
         (lambda one: {"task": Noisy(one.task)}, True, "type of the task, got _Adding .* and Noisy"),
         (lambda _: {"task": TASKS["copying"](8), "model": copier()}, True, "type of the task"),

@@ -10,7 +10,7 @@ from .. import nn as ours
 from ..streams import stream
 from ._case import Case
 from ._data import Data, make, tensors
-from ._rivals import Contender, Loop, contenders
+from ._rivals import WATCHED, Contender, Loop, contenders
 from ._step import Step
 
 TOLERANCE = 1e-4  # of the largest entry: float32 sums over T·B terms, taken in another order
@@ -22,7 +22,7 @@ class MismatchError(RuntimeError):
     """Two sides that should compute the same do not."""
 
 
-def check(case: Case, rival: str, *, tolerance: float = TOLERANCE) -> float:
+def check(case: Case, rival: str, *, tolerance: float | None = None) -> float:
     """Compare outputs, final states and every gradient of ours with those of a rival.
 
     Under the same coins, or under none where the rival has none. A step of training is compared by its
@@ -31,7 +31,8 @@ def check(case: Case, rival: str, *, tolerance: float = TOLERANCE) -> float:
     Args:
         case: the row.
         rival: its rival.
-        tolerance: the largest difference allowed, relative to the largest entry of the tensor.
+        tolerance: the largest difference allowed, relative to the largest entry of the tensor; None for
+            `TOLERANCE`, and for a watched step for 0.
 
     Returns:
         The largest relative difference found.
@@ -41,6 +42,8 @@ def check(case: Case, rival: str, *, tolerance: float = TOLERANCE) -> float:
         ValueError: if the rival cannot do what the case wants.
     """
     mine, other = contenders(case, rival)
+    if tolerance is None:
+        tolerance = 0.0 if rival in WATCHED else TOLERANCE
     coins = None
     if case.p > 0:
         generator = stream(0, "bench.coins")

@@ -6,7 +6,7 @@ from typing import Any, Literal, get_args
 
 from .._cpus import available_cpus
 from ._case import Case, Cell, Mode, Shape
-from ._rivals import COMPILED_STEPS, RIVALS, refusal
+from ._rivals import COMPILED_STEPS, RIVALS, WATCHED, refusal
 
 _COPYING, _PIXELS = Shape(120, 100, 1, 128), Shape(784, 100, 1, 100)
 _PAPER: dict[str, tuple[Shape, ...]] = {
@@ -48,6 +48,8 @@ class Request:
         layers: stacked ones.
         bidirectional: whether they run both ways.
         packed: whether the sequences are packed, with lengths uniform in [T/4, T].
+        flow: in a step of training, whether plain steps are timed beside watched ones, at the shape of
+            copying and p = 0 unless others are named.
 
     Raises:
         ValueError: naming everything that does not fit.
@@ -64,6 +66,7 @@ class Request:
     layers: int = 1
     bidirectional: bool = False
     packed: bool = False
+    flow: bool = False
 
     def __post_init__(self) -> None:
         if problems := list(self._problems()):
@@ -104,19 +107,22 @@ class Request:
 
     def _shapes(self) -> dict[str, tuple[Shape, ...]]:
         if self.shapes == "paper":
-            table = {"lstm": _PAPER["lstm"][:3]} if self.mode == "step" else _PAPER
+            steps = _PAPER["lstm"][: 1 if self.flow else 3]
+            table = {"lstm": steps} if self.mode == "step" else _PAPER
             return {cell: shapes for cell, shapes in table.items() if cell in (self.cells or table)}
         shapes = _GRID if self.shapes == "grid" else parse_shapes(self.shapes)
         return dict.fromkeys(self.cells or (("lstm", "gru") if self.shapes == "grid" else ("lstm",)), shapes)
 
     def _usual_p(self) -> tuple[float, ...]:
-        if self.mode == "step":
+        if self.mode == "step" and not self.flow:
             return (0.5,)
         return (0.0, 0.5) if self.shapes == "paper" and self.mode == "train" else (0.0,)
 
     def _rivals(self, case: Case) -> tuple[str, ...]:
         if self.rivals is not None:
             return self.rivals
+        if self.flow:
+            return tuple(WATCHED)
         if case.memory == "low":
             return ("memory-fast",)
         if case.mode == "step":
@@ -146,6 +152,8 @@ class Request:
                 yield f"{name} must name at least one, got none"
         if self.mode == "forward" and any(self.p or ()):
             yield "p must be 0 in a forward pass, which has no gradient to block"
+        if self.flow and self.mode != "step":
+            yield f'mode must be "step" with flow, got "{self.mode}"'
         if self.mode == "step":
             if set(self.cells or ("lstm",)) != {"lstm"} or self.packed or self.bidirectional:
                 yield "a step is that of the papers: an LSTM in one direction, and nothing packed"

@@ -1,5 +1,6 @@
 """Those who run beside us, all with the same weights."""
 
+import copy
 import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -17,7 +18,8 @@ from ._low import low_memory
 
 LAYERS = {"lstm": ours.LSTM, "gru": ours.GRU, "rnn": ours.RNN}
 TORCH = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
-RIVALS = ("torch", "torch-no-onednn", "loop", "reference", "compiled", "memory-fast")
+WATCHED = {"watched": 1, "watched-100": 100, "watched-idle": None, "watched-torch": 1}  # each so many steps
+RIVALS = ("torch", "torch-no-onednn", "loop", "reference", "compiled", "memory-fast", *WATCHED)
 COMPILED_STEPS = 16  # it unrolls every step, and compiles for minutes beyond
 
 
@@ -127,6 +129,10 @@ def _built(case: Case, rival: str) -> tuple[Contender, Contender]:
         return layer
 
     mine = Contender("ours", layer(), low_memory if case.memory == "low" else nullcontext)
+    if rival == "watched-torch":
+        return Contender("torch", origin), Contender(rival, copy.deepcopy(origin))
+    if rival in WATCHED:
+        return mine, Contender(rival, layer(), mine.context)
     if rival == "torch":
         return mine, Contender(rival, origin)
     if rival == "torch-no-onednn":
@@ -151,6 +157,10 @@ def refusal(case: Case, rival: str) -> str | None:
         return f"the rival compiled takes at most {COMPILED_STEPS} steps, got {case.shape.T}"
     if rival == "compiled" and case.p > 0:
         return f"the rival compiled takes no coins, got p {case.p:g}"
+    if rival in WATCHED and case.mode != "step":
+        return f"the rival {rival} is a whole step of training, got {case}"
+    if rival == "watched-torch" and case.p > 0:
+        return f"the rival {rival} takes no coins, got p {case.p:g}"
     if rival == "memory-fast" and case.memory == "fast":
         return 'the rival memory-fast is for memory "low", got "fast"'
     return None

@@ -17,7 +17,7 @@ from ._load import LoadedError, Meter, System, crowded, loaded, look
 from ._measure import measure
 from ._record import Document, add, begin, has, write
 from ._request import Request
-from ._rivals import contenders
+from ._rivals import WATCHED, contenders
 from ._work import work
 
 _ATTEMPTS = 4  # at a row during which others used the machine
@@ -127,7 +127,8 @@ def _timed(case: Case, rival: str, pairs: int, tell: Callable[[int], object]) ->
         seen.append(machine)
         return floor(case, machine)
 
-    times = measure(work(case, data, mine), work(case, data, other), pairs=pairs, tell=tell, gauge=gauge)
+    sides = (work(case, data, side, steps=WATCHED.get(rival) or 1) for side in (mine, other))
+    times = measure(*sides, pairs=pairs, tell=tell, gauge=gauge)
     return {
         **case.words(),
         "rival": rival,

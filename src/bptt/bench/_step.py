@@ -7,15 +7,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .. import flow, tasks
 from .. import nn as ours
-from .. import tasks
 from ..streams import stream
 from ._case import Case, Shape
-from ._rivals import Contender
+from ._rivals import WATCHED, Contender
 
 _PIXELS = 784  # steps of a digit; every other length is that of the copying task
 _CLIP = 1.0
 _LEARNING_RATE = 1e-3
+_NEVER = 10**9  # steps: more than a bench takes
 
 
 class Step:
@@ -39,20 +40,28 @@ class Step:
             )
         self._parameters = list(self.model.parameters())
         self._optimizer = torch.optim.Adam(self._parameters, lr=_LEARNING_RATE)
+        watched = side.name in WATCHED
+        self._watch = flow.watch(self.model, every=WATCHED[side.name] or _NEVER) if watched else None
+        self._number = 0
 
     def __call__(self) -> None:
         """Take a step."""
         with self._side.context():
             self.gradients()
-        nn.utils.clip_grad_norm_(self._parameters, _CLIP)
+        norm = nn.utils.clip_grad_norm_(self._parameters, _CLIP)
         self._optimizer.step()
+        if self._watch is not None and self._watch.due(self._number):
+            self._watch.clipped(norm.item(), min(norm.item(), _CLIP))
+            self._watch.take()
 
     def gradients(self) -> tuple[Tensor, Tensor]:
         """The output and the loss, once every gradient is there."""
+        self._number += 1
         self._optimizer.zero_grad(set_to_none=True)
-        output = self.model(self.batch.x)
-        loss = self.task.loss(output, self.batch)
-        loss.backward()
+        with nullcontext() if self._watch is None else self._watch.step(self._number):
+            output = self.model(self.batch.x)
+            loss = self.task.loss(output, self.batch)
+            loss.backward()
         return output.detach(), loss.detach()
 
     def found(self, keeps: Any = None) -> dict[str, Tensor]:

@@ -9,10 +9,16 @@ from ._rivals import Contender
 from ._step import Step
 
 
-def work(case: Case, data: Data, side: Contender) -> Work:
-    """A forward pass, a forward and a backward pass with fresh gradients, or a step of training."""
+def work(case: Case, data: Data, side: Contender, *, steps: int = 1) -> Work:
+    """A forward pass, a forward and a backward pass with fresh gradients, or so many steps of training."""
     if case.mode == "step":
-        return Step(case, side)
+        step = Step(case, side)
+
+        def take() -> None:
+            for _ in range(steps):
+                step()
+
+        return take
 
     def forward() -> None:
         with side.context(), torch.no_grad():

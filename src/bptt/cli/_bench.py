@@ -53,13 +53,16 @@ class Arguments:
         arg(metavar="RIVAL ...", help_behavior_hint="(default: what fits the shapes)"),
     ] = None
     """Among torch, torch-no-onednn, loop (the papers', in Python), reference, memory-fast, and compiled (that
-    loop at 16 steps)."""
+    loop at 16 steps); of steps also those of --flow."""
     pairs: Annotated[str, arg(metavar="N")] = "15"
     """Interleaved pairs of timings for a row."""
     forward: FlagCreatePairsOff[bool] = False
     """Time the forward pass alone, under no_grad."""
     step: FlagCreatePairsOff[bool] = False
     """Time a whole step of training: forward, loss, backward, clipping, Adam."""
+    flow: FlagCreatePairsOff[bool] = False
+    """Time such a step under flow.watch beside a plain one: looked at (watched), also with torch.nn's layer
+    (watched-torch), between looks (watched-idle), and a hundred with one look (watched-100)."""
     bidirectional: FlagCreatePairsOff[bool] = False
     """Run both ways."""
     layers: Annotated[str, arg(metavar="N")] = "1"
@@ -107,8 +110,9 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _wanted(given: Arguments) -> dict[str, Any]:
-    if given.forward and given.step:
-        raise CommandError("--forward and --step exclude each other, got both")
+    modes = [f"--{mode}" for mode in ("forward", "step", "flow") if getattr(given, mode)]
+    if len(modes) > 1:
+        raise CommandError(f"--forward, --step and --flow exclude each other, got {' and '.join(modes)}")
     return {
         "shapes": given.shapes,
         "p": None if given.p is None else _numbers("--p", given.p),
@@ -117,10 +121,11 @@ def _wanted(given: Arguments) -> dict[str, Any]:
         "memory": given.memory,
         "rivals": given.rivals,
         "pairs": whole_number("--pairs", given.pairs),
-        "mode": "forward" if given.forward else "step" if given.step else "train",
+        "mode": "forward" if given.forward else "step" if given.step or given.flow else "train",
         "layers": whole_number("--layers", given.layers),
         "bidirectional": given.bidirectional,
         "packed": given.packed,
+        "flow": given.flow,
     }
 
 

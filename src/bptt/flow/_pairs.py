@@ -33,7 +33,7 @@ class _Pair:
             if place is None:
                 place = {}
                 self._waiting.append(place)
-            place[path] = gradient
+            place[path] = gradient.detach()  # autograd copies a gradient that somebody else holds
             if len(place) == len(self._paths):
                 self._waiting.remove(place)
                 self._receive(self._key, self._passes, place)

@@ -1,9 +1,10 @@
 """Taps given to layers of ours as they are called."""
 
+import mmap
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,15 +13,28 @@ from .. import nn
 from ..detach import Keeps
 from ._input import Given, given, keys, paths
 
+_LARGE = 1 << 20  # bytes
+
 Key = tuple[int, int]
 Ours = nn.LSTM | nn.GRU | nn.RNN
 Begun = Callable[[Given, dict[Key, nn.Taps]], None]
 
 
+class Tapped(NamedTuple):
+    """A call of a layer: what it was given, and its taps."""
+
+    given: Given
+    taps: dict[Key, nn.Taps]
+
+
 def taps(layer: Ours, x: Given) -> dict[Key, nn.Taps]:
     """Zeros for every state of a call, whose gradients can be asked for."""
     widths = {"h": layer.proj_size or layer.hidden_size, "c": layer.hidden_size}
-    return {key: nn.Taps(**{path: _zeros(x, widths[path]) for path in paths(layer)}) for key in keys(layer)}
+    zeros = {width: _zeros(x, width) for width in set(widths.values())}  # one memory for all: nobody writes
+    return {
+        key: nn.Taps(**{path: zeros[widths[path]].detach().requires_grad_() for path in paths(layer)})
+        for key in keys(layer)
+    }
 
 
 @contextmanager
@@ -46,21 +60,21 @@ def tapped(
 @contextmanager
 def tapped_once(
     layers: Mapping[str, Ours], keeps: Callable[[str, Given], Mapping[Key, Keeps] | None] = lambda *_: None
-) -> Iterator[dict[str, dict[Key, nn.Taps]]]:
-    """`tapped` for layers that are called once: their taps by name.
+) -> Iterator[dict[str, Tapped]]:
+    """`tapped` for layers that are called once: their calls by name.
 
     Raises:
         ValueError: if one is called again.
     """
-    taps: dict[str, dict[Key, nn.Taps]] = {}
+    calls: dict[str, Tapped] = {}
 
-    def begun(name: str, _: Given, made: dict[Key, nn.Taps]) -> None:
-        if name in taps:
+    def begun(name: str, given: Given, made: dict[Key, nn.Taps]) -> None:
+        if name in calls:
             raise ValueError(f"model must call each recurrent layer once, got several calls of {name!r}")
-        taps[name] = made
+        calls[name] = Tapped(given, made)
 
     with tapped(layers, begun, keeps):
-        yield taps
+        yield calls
 
 
 def _tap(begun: Begun, keeps: Callable[[Given], Any], layer: Any, args: Any, kwargs: Any) -> Any:
@@ -82,4 +96,9 @@ def _tap(begun: Begun, keeps: Callable[[Given], Any], layer: Any, args: Any, kwa
 
 def _zeros(x: Given, width: int) -> Tensor:
     dtype = torch.promote_types(x.data.dtype, torch.float32) if x.data.is_floating_point() else torch.float32
-    return torch.zeros(x.T, x.B, width, dtype=dtype, device=x.data.device, requires_grad=True)
+    shape, size = (x.T, x.B, width), x.T * x.B * width * dtype.itemsize
+    if x.data.device.type != "cpu" or size < _LARGE:
+        return torch.zeros(shape, dtype=dtype, device=x.data.device)
+    # Pages that nobody writes are one page of zeros: they take no memory, and are read from the cache.
+    pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    return torch.frombuffer(pages, dtype=dtype).view(shape)

@@ -14,11 +14,14 @@ from ._errors import LockedError as LockedError
 from ._errors import ReplicasMemoryError as ReplicasMemoryError
 from ._errors import RunError as RunError
 from ._errors import describe as describe
+from ._evaluate import cast as cast
 from ._evaluate import evaluate as evaluate
+from ._evaluate import forward as forward
 from ._files import locked as locked
 from ._files import write_whole as write_whole
 from ._fit import fit as fit
 from ._folder import read_failure as read_failure
+from ._folder import read_flow as read_flow
 from ._folder import read_metrics as read_metrics
 from ._folder import read_spec as read_spec
 from ._folder import record_failure as record_failure
@@ -29,3 +32,4 @@ from ._outcome import verify_outcome as verify_outcome
 from ._progress import Progress as Progress
 from ._replica import Replica as Replica
 from ._replicas import fit_replicas as fit_replicas
+from ._weights import read_weights as read_weights

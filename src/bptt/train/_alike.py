@@ -44,6 +44,12 @@ def check_stackable(replicas: Sequence[Replica]) -> None:
     Whatever else draws random numbers in a step is refused by torch.func.vmap when it does.
     """
     for replica in replicas:
+        if replica.config.watch_every:
+            raise ValueError(
+                "stacked replicas must have watch_every = 0, for the steps of all of them are one recorded "
+                f"step without hooks, got {replica.config.watch_every}; train them one by one, or in threads "
+                "(stacked=False)"
+            )
         for name, module in replica.model.named_modules():
             where = f"{name or 'the model'}, a {type(module).__name__}"
             if (isinstance(module, _DROPOUTS) and getattr(module, "p", 1)) or getattr(module, "dropout", 0.0):

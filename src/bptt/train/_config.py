@@ -51,6 +51,11 @@ class Config:
         checkpoint_seconds: a checkpoint is written after every epoch, and within an epoch whenever the last
             one is older than this. Changes no result, and may differ when a run is resumed; but where it
             stands in a run's spec it belongs to the spec's hash like every other value.
+        watch_every: optimiser steps between two looks at the gradients through time, which are written to
+            flow.jsonl (`bptt.flow.watch`); 0 never. Changes no result on a CPU; on a GPU a step that is
+            looked at goes through other kernels than cuDNN's.
+        paths_every: steps between two splits of these gradients into carry and gates (`bptt.flow.paths`),
+            which stand in the same lines; 0 never. Each costs two or more forward and backward passes.
 
     Raises:
         ConfigError: a `ValueError` that names every field that breaks its rule, the rule and the value.
@@ -71,6 +76,8 @@ class Config:
     threads: int = 1
     backend: str = "auto"
     checkpoint_seconds: float = 60.0
+    watch_every: int = 0
+    paths_every: int = 0
 
     def __post_init__(self) -> None:
         problems = [
@@ -104,6 +111,9 @@ class Config:
         if self.momentum and self.optimizer not in ("sgd", "rmsprop"):
             rule = f'0 for optimizer "{self.optimizer}", which has none'
             problems.append(("momentum", f"must be {rule}, got {self.momentum}"))
+        if self.paths_every and (not self.watch_every or self.paths_every % self.watch_every):
+            rule = f"0 or a multiple of watch_every = {self.watch_every}, in whose lines the paths are told"
+            problems.append(("paths_every", f"must be {rule}, got {self.paths_every}"))
         return problems
 
 
@@ -161,4 +171,6 @@ def _rules() -> dict[str, Rule]:
         "threads": _threads(),
         "backend": _one_of("auto", *(name for name, _ in ops.backends())),
         "checkpoint_seconds": _number("≥ 0", lambda x: x >= 0),
+        "watch_every": _integer(0),
+        "paths_every": _integer(0),
     }

@@ -41,6 +41,8 @@ def finish(run: Run, task: Task, config: Config, check: Callable[[], None]) -> O
         "weights_sha256": weights_sha256,
         "environment_changed": len(run.environments) > 1,
     }
+    if run.flow is not None:
+        page["flow_sha256"] = run.flow.position["sha256"]
     if run.non_finite is not None:
         page["non_finite"] = run.non_finite
     if len(run.environments) > 1:

@@ -12,7 +12,7 @@ from . import _files, _json
 from ._environment import Environment
 from ._errors import RunError, describe
 
-SPEC, METRICS, TIMING = "spec.json", "metrics.jsonl", "timing.jsonl"
+SPEC, METRICS, TIMING, FLOW = "spec.json", "metrics.jsonl", "timing.jsonl", "flow.jsonl"
 WEIGHTS, DONE, FAILED = "weights.safetensors", "done.json", "failed.json"
 
 
@@ -47,7 +47,21 @@ def read_metrics(folder: Path | str) -> list[dict[str, Any]]:
     Raises:
         RunError: if a whole line is damaged.
     """
-    path = Path(folder) / METRICS
+    return _read_lines(Path(folder) / METRICS)
+
+
+def read_flow(folder: Path | str) -> list[dict[str, Any]]:
+    """What was seen of the gradients through time so far, as `flow.Reading.row` tells it; none if unwatched.
+
+    Layers whose paths were split at a step also have the medians `carry` and `gates`.
+
+    Raises:
+        RunError: if a whole line is damaged.
+    """
+    return _read_lines(Path(folder) / FLOW)
+
+
+def _read_lines(path: Path) -> list[dict[str, Any]]:
     whole = path.read_bytes().rpartition(b"\n")[0] if path.exists() else b""
     try:
         lines = [json.loads(line) for line in whole.splitlines()]

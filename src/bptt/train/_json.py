@@ -20,9 +20,11 @@ def plain(value: Any) -> Any:
 
 
 def number(value: Any) -> Any:
-    """The float that `plain` wrote as a word, inside mappings too; anything else as it is."""
+    """The float that `plain` wrote as a word, inside mappings and lists too; anything else as it is."""
     if isinstance(value, Mapping):
         return {key: number(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [number(item) for item in value]
     return float(value) if isinstance(value, str) and value in _WORDS else value
 
 

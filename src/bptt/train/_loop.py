@@ -18,6 +18,7 @@ from ._progress import Progress
 from ._run import Run
 from ._steer import detach_in
 from ._step import Step, take_step
+from ._watching import Watching
 
 
 class Loop:
@@ -41,6 +42,8 @@ class Loop:
         self._timing = TimingLog(self.run.folder / _folder.TIMING, self.run.epoch - 1)
         self._loss = float("nan")
         self.steps = 0  # of the epoch in progress, once it has begun
+        log = self.run.flow
+        self._watching = None if log is None else Watching(log, self.run.model, task, config)
         done = _folder.read_metrics(self.run.folder)
         self._latest: dict[str, Any] | None = done[-1] if done else None
 
@@ -79,15 +82,22 @@ class Loop:
 
     def _step(self, indices: Tensor) -> None:
         start = monotonic()
+        number, watching = self.run.step + 1, self._watching
+        batch = self.task.batch("train", indices)
+        if watching is not None:
+            watching.before(number, batch)
         step = take_step(
             self.run.model,
             self.run.optimizer,
             self.task,
-            self.task.batch("train", indices),
+            batch,
             self.config,
             detach=self.detach,
-            number=self.run.step + 1,
+            number=number,
+            watch=None if watching is None else watching.watch,
         )
+        if watching is not None:
+            watching.after()
         self.count(step, monotonic() - start)
 
     def count(self, step: Step, seconds: float) -> None:

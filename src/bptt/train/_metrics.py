@@ -108,8 +108,8 @@ class Tally:
         return tally
 
 
-class MetricsLog:
-    """metrics.jsonl, with the length and hash of all that was ever written to it."""
+class Log:
+    """metrics.jsonl or flow.jsonl, with the length and hash of all that was ever written to it."""
 
     def __init__(self, path: Path, position: Mapping[str, Any] | None = None) -> None:
         """Open the file at a recorded position, and cut off what was written after it.

@@ -11,13 +11,15 @@ from . import _folder, _state
 from ._config import Config
 from ._environment import Environment, differences, environment
 from ._errors import AnotherRunError, EnvironmentChangedError, RunError
-from ._metrics import MetricsLog
+from ._metrics import Log
 from ._optimizer import build_optimizer
 from ._replica import Replica
 from ._run import Run
 
 # These are part of the environment, or change no result.
 _NOT_INPUTS = ("threads", "precision", "backend", "checkpoint_seconds")
+# States from before there were these have none; at 0 nothing depends on them.
+_IF_SET = ("watch_every", "paths_every")
 
 
 def check_spec(folder: Path, spec: Mapping[str, Any]) -> None:
@@ -59,7 +61,10 @@ def open_run(replica: Replica, accept_environment: bool, *, stacked: bool) -> Ru
         spec=identity,
         inputs=inputs,
         environments=environments,
-        log=MetricsLog(folder / _folder.METRICS, None if state is None else state["metrics"]),
+        log=Log(folder / _folder.METRICS, None if state is None else state["metrics"]),
+        flow=Log(folder / _folder.FLOW, None if state is None else state["flow"])
+        if config.watch_every
+        else None,
     )
     if state is None:
         run.save()
@@ -70,7 +75,11 @@ def open_run(replica: Replica, accept_environment: bool, *, stacked: bool) -> Ru
 
 
 def _inputs(task: Task, config: Config, detach: Detach | None) -> dict[str, Any]:
-    settings = {key: value for key, value in asdict(config).items() if key not in _NOT_INPUTS}
+    settings = {
+        key: value
+        for key, value in asdict(config).items()
+        if key not in _NOT_INPUTS and (value or key not in _IF_SET)
+    }
     return {"task": task.fingerprint(), "detach": repr(detach), **settings}
 
 

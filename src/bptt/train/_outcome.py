@@ -29,6 +29,7 @@ class Outcome:
         metrics_sha256: of metrics.jsonl.
         weights_sha256: of weights.safetensors, or None if no epoch was the best.
         environment_changed: whether the run was resumed under another environment.
+        flow_sha256: of flow.jsonl, or None if the run was not watched.
     """
 
     folder: Path
@@ -42,6 +43,7 @@ class Outcome:
     metrics_sha256: str
     weights_sha256: str | None
     environment_changed: bool
+    flow_sha256: str | None = None
 
 
 def write_outcome(folder: Path, page: Mapping[str, Any]) -> None:
@@ -79,13 +81,14 @@ def read_outcome(folder: Path | str) -> Outcome | None:
         metrics_sha256=page["metrics_sha256"],
         weights_sha256=page["weights_sha256"],
         environment_changed=page["environment_changed"],
+        flow_sha256=page.get("flow_sha256"),
     )
 
 
 def verify_outcome(folder: Path | str) -> Outcome | None:
     """How the run in a folder ended, every file that says so checked; None if it has not ended.
 
-    done.json is checked against its own sha256 and the spec's in spec.json, metrics.jsonl and
+    done.json is checked against its own sha256 and the spec's in spec.json, metrics.jsonl, flow.jsonl and
     weights.safetensors against theirs in done.json, and the best epoch against its line in metrics.jsonl.
 
     Args:
@@ -105,6 +108,8 @@ def verify_outcome(folder: Path | str) -> Outcome | None:
             f"{outcome.folder / _folder.DONE} is another run's: its spec is not that of {_folder.SPEC}"
         )
     _check_file(outcome.folder / _folder.METRICS, outcome.metrics_sha256)
+    if outcome.flow_sha256 is not None:
+        _check_file(outcome.folder / _folder.FLOW, outcome.flow_sha256)
     if outcome.weights_sha256 is not None:
         _check_file(outcome.folder / _folder.WEIGHTS, outcome.weights_sha256)
     if outcome.best is not None:
@@ -169,5 +174,6 @@ _RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "weights_sha256": ("null or 64 hexadecimal digits", lambda value: value is None or _digest(value)),
     "environment_changed": ("true or false", lambda value: isinstance(value, bool)),
     "non_finite": (_NUMBERS, _numbers),
+    "flow_sha256": ("64 hexadecimal digits", _digest),
 }
-_OPTIONAL = ("non_finite",)
+_OPTIONAL = ("non_finite", "flow_sha256")

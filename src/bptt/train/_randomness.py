@@ -38,6 +38,13 @@ def _draws(module: torch.nn.Module) -> bool:
 
 
 @contextmanager
+def generators_held() -> Iterator[None]:
+    """Inside, no other thread draws from torch's generators for a run, or has borrowed them."""
+    with _lent:
+        yield
+
+
+@contextmanager
 def seeded_by(generator: torch.Generator, model: torch.nn.Module, task: Task) -> Iterator[None]:
     """Inside, what is drawn from torch's generators (dropout) depends on `generator`'s seed alone.
 

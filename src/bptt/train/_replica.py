@@ -54,6 +54,17 @@ class Replica:
         if config.solved_at != "none" and "accuracy" not in self.task.chance():
             name, got = self.task.name, config.solved_at
             raise ValueError(f'solved_at must be "none" for {name}, which has no accuracy, got {got}')
+        kinds = {module.mode for module in self.model.modules() if isinstance(module, torch.nn.RNNBase)}
+        if config.watch_every and not kinds:
+            model, got = type(self.model).__name__, config.watch_every
+            raise ValueError(
+                f"watch_every must be 0 without an LSTM, GRU or RNN in the model, got {got} for {model}"
+            )
+        if config.paths_every and not kinds & {"LSTM", "GRU"}:
+            raise ValueError(
+                "paths_every must be 0 without an LSTM or GRU in the model, for an RNN has no carry, got "
+                f"{config.paths_every}"
+            )
         kind = self.device.type
         if config.precision == "tf32" and kind != "cuda":
             raise ValueError(f'precision must be one that a CPU has, got "tf32" for a model on {self.device}')

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from . import _state
 from ._environment import Environment
-from ._metrics import MetricsLog, Tally
+from ._metrics import Log, Tally
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ class Run:
         inputs: what else decides its results; a resumed run must have the same.
         environments: where it ran, oldest first; more than one if it was resumed elsewhere.
         log: metrics.jsonl.
+        flow: flow.jsonl, if the run is watched.
         epoch: the one in progress, from 1; one past the last when all are done.
         step: optimiser steps taken.
         epoch_step: those of them in the epoch in progress.
@@ -48,7 +49,8 @@ class Run:
     spec: str
     inputs: Mapping[str, Any]
     environments: list[Environment]
-    log: MetricsLog
+    log: Log
+    flow: Log | None
     epoch: int = 1
     step: int = 0
     epoch_step: int = 0
@@ -70,6 +72,7 @@ class Run:
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "metrics": self.log.position,
+            "flow": None if self.flow is None else self.flow.position,
             "epoch": self.epoch,
             "step": self.step,
             "epoch_step": self.epoch_step,

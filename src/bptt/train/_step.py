@@ -8,7 +8,7 @@ from math import inf, isfinite
 import torch
 from torch import Tensor
 
-from .. import nn
+from .. import flow, nn
 from ..detach import Detach
 from ..streams import stream
 from ..tasks import Batch, Task
@@ -44,6 +44,7 @@ def take_step(
     *,
     detach: Detach | None,
     number: int,
+    watch: flow.Watch | None = None,
 ) -> Step:
     """Draw the coins of step `number`, and update the model unless the loss or the gradient is not finite.
 
@@ -57,7 +58,8 @@ def take_step(
         coins = stream(config.seed, "detach", number)
         steered = nn.steer(model, keeps=nn.draw_keeps(model, (T, B), generator=coins))
     optimizer.zero_grad(set_to_none=True)
-    with torch.enable_grad(), seeded_by(stream(config.seed, "dropout", number), model, task):
+    watched = nullcontext() if watch is None else watch.step(number)
+    with torch.enable_grad(), seeded_by(stream(config.seed, "dropout", number), model, task), watched:
         with steered:
             output = forward(model, batch, config.dtype, config.autocast)
         loss = task.loss(output, batch)
@@ -68,6 +70,8 @@ def take_step(
     limit = inf if config.clip_norm == "none" else config.clip_norm
     clipped = norm_value > limit
     step = Step(loss_value, norm_value, clipped, task.metrics(output.detach(), batch))
+    if watch is not None and watch.due(number):
+        watch.clipped(norm_value, limit if clipped and step.non_finite is None else norm_value)
     if step.non_finite is None:
         if clipped:
             torch.nn.utils.clip_grads_with_norm_(parameters, limit, norm)
