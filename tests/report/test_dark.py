@@ -2,16 +2,16 @@
 
 import json
 import re
-import shutil
 import subprocess
 
 import pytest
+from helpers.browser import CHROMIUM
+from helpers.colours import contrast, luminance
 
 from bptt import report
 from bptt.report._look import look
 
 SCHEMES = ("dark", "light")  # chromium's numbers for them are their places here
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 ARMS = {f"arm{index}": f"arm {index}" for index in range(3)}
 
 # Run in the page: the colour of each kind of text and of what lies behind it, and plotly's colours.
@@ -44,23 +44,6 @@ def index(study_maker, tmp_path_factory):
     """A page with every kind of box on it."""
     make = study_maker(tmp_path_factory.mktemp("dark"))
     return report.write([make(arms=ARMS, epochs=3, profile="smoke", ends={("arm1", 0): "failed"})]).index
-
-
-def luminance(colour: str) -> float:
-    """WCAG's relative luminance of `#rrggbb` or `rgb(…)`."""
-    if colour.startswith("#"):
-        parts = [int(colour[at : at + 2], 16) for at in (1, 3, 5)]
-    else:
-        parts = [int(part) for part in re.findall(r"\d+", colour)]
-    assert len(parts) == 3, colour
-    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in (p / 255 for p in parts)]
-    return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
-
-
-def contrast(one: str, two: str) -> float:
-    """WCAG's contrast: 1 for equal colours, 21 for black on white."""
-    low, high = sorted((luminance(one), luminance(two)))
-    return (high + 0.05) / (low + 0.05)
 
 
 def variables(index, scheme: str) -> dict[str, str]:

@@ -7,13 +7,13 @@ import json
 import re
 import subprocess
 import sys
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from helpers.markup import Page
 
 from bptt import report
-from bptt.report import _page
+from bptt.report import _html
 
 NASTY = "<script>alert(1)</script>"
 ARMS = {"vanilla": "vanilla", "nasty": NASTY, "_other": "_низ $x$ 漢字 {{ 7*7 }}"}
@@ -23,25 +23,6 @@ ENDS = {
     ("_other", 1): "missing",
     ("vanilla", 2): "solved",
 }
-
-
-class Page(HTMLParser):
-    """The tags, the visible text and the scripts of a page."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.words: list[str] = []
-        self.scripts: list[str] = []
-        self.feed(text)
-        self.text = " ".join(" ".join(self.words).split())
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_data(self, data):
-        inside = self.tags[-1][0] if self.tags else ""
-        (self.scripts if inside in ("script", "style") else self.words).append(data)
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +73,7 @@ def test_the_same_results_give_the_same_bytes(written, tmp_path):
 
 def test_nothing_from_a_file_becomes_markup(written, page):
     markup = written.index.read_text(encoding="utf-8")
-    assert NASTY not in markup.replace(_page.plotly_script(), "")
+    assert NASTY not in markup.replace(_html.plotly_script(), "")
     assert not any(NASTY.encode() in path.read_bytes() for path in written.figures)
     assert page.text.count(NASTY) >= 4  # title, arm, error, traceback: shown as they are
     assert "{{ 7*7 }}" in page.text
@@ -112,7 +93,7 @@ def test_the_page_asks_for_nothing_else(written, page):
     links = {str(attrs["href"]) for tag, attrs in page.tags if "href" in attrs}
     beside = {path.name for path in (*written.figures, *written.tables)}
     assert {link for link in links if not link.startswith("#")} == beside
-    own = written.index.read_text(encoding="utf-8").replace(_page.plotly_script(), "")
+    own = written.index.read_text(encoding="utf-8").replace(_html.plotly_script(), "")
     assert not re.search(r"@import|url\(|https?://(?!www\.w3\.org)", own)
 
 

@@ -2,7 +2,14 @@
 
 from ._ending import Status as Status
 from ._files import ReportError as ReportError
+from ._measurement import Measurement as Measurement
+from ._measurement import measurement as measurement
+from ._measurement_page import measurement_tables as measurement_tables
 from ._run import Run as Run
+from ._sheet import figure_files as figure_files
+from ._sheet import line_style as line_style
+from ._sheet import name_below as name_below
+from ._sheet import plain_log as plain_log
 from ._statistics import ArmSummary as ArmSummary
 from ._statistics import Estimate as Estimate
 from ._statistics import Reach as Reach
@@ -18,3 +25,4 @@ from ._verdict import problems as problems
 from ._verdict import verdict as verdict
 from ._write import ReportPaths as ReportPaths
 from ._write import write as write
+from .flow import write_flow as write_flow

@@ -17,7 +17,7 @@ def curves_csv(study: Study) -> str:
         for metric, values in run.curves.items()
         for epoch, value in enumerate(values, start=1)
     )
-    return _write(("arm", "seed", "epoch", "metric", "value"), rows)
+    return write_csv(("arm", "seed", "epoch", "metric", "value"), rows)
 
 
 def summary_csv(study: Study) -> str:
@@ -43,7 +43,7 @@ def summary_csv(study: Study) -> str:
         if arm.difference is not None:
             estimates[f"difference from {study.arms[0].name}"] = arm.difference
         rows += [(name, quantity, *_cells(estimate)) for quantity, estimate in estimates.items()]
-    return _write(("arm", "quantity", "value", "low", "high", "seeds"), rows)
+    return write_csv(("arm", "quantity", "value", "low", "high", "seeds"), rows)
 
 
 def runs_csv(study: Study) -> str:
@@ -66,7 +66,7 @@ def runs_csv(study: Study) -> str:
         }
         for run in study.runs
     ]
-    return _write(tuple(rows[0]) if rows else (), (tuple(row.values()) for row in rows))
+    return write_csv(tuple(rows[0]) if rows else (), (tuple(row.values()) for row in rows))
 
 
 def _cells(estimate: Estimate) -> tuple[object, ...]:
@@ -74,7 +74,8 @@ def _cells(estimate: Estimate) -> tuple[object, ...]:
     return (value, estimate.low, estimate.high, estimate.n)
 
 
-def _write(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+def write_csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A CSV file, as text."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(header)

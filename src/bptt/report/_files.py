@@ -1,8 +1,10 @@
-"""Reading result files: what is wrong with one is said by name, and never guessed around."""
+"""Files: what is wrong with one that is read is said by name; one written appears whole or not at all."""
 
 import hashlib
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -90,6 +92,29 @@ def need_numbers(mapping: Mapping[str, Any], key: str, where: str) -> dict[str, 
     """`mapping[key]`, an object whose values are all numbers."""
     values = need(mapping, key, dict, where)
     return {name: need_number(value, f"{where}: {key}.{name}") for name, value in values.items()}
+
+
+def file_names(names: Sequence[str]) -> list[str]:
+    """For each name one that a file or folder can have; all different."""
+    made: list[str] = []
+    for name in names:
+        safe = "".join(char if char.isalnum() or char in "-_." else "-" for char in name)
+        twins = sum(other.partition("~")[0] == safe for other in made)
+        made.append(f"{safe}~{twins + 1}" if twins else safe)
+    return made
+
+
+def replace(path: Path, data: bytes) -> None:
+    """Write a file that appears whole or not at all; ReportError when it cannot be written."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(data)
+        temporary.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise ReportError(f"{path} cannot be written: {error.strerror}") from error
 
 
 def _named(kind: type) -> str:

@@ -1,16 +1,16 @@
-"""The page: one file with its style, its script, its figures and plotly.js, which asks for nothing else."""
+"""The page of studies: outcome, curves, and how to get the same."""
 
 import base64
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from typing import Any
 
 from . import _tables as tables
 from ._curves import Figure
 from ._ending import Status
-from ._interactive import describe, plotly_script
+from ._html import embedded, render
+from ._interactive import describe
 from ._look import look
 from ._statistics import FEWEST_FOR_SHARE, FEWEST_SEEDS
 from ._study import Study
@@ -27,24 +27,13 @@ class Drawn:
 
 
 def page(studies: Sequence[tuple[Study, Sequence[Drawn]]]) -> str:
-    """The HTML of a report.
-
-    Whatever comes from result files is escaped, in the markup by jinja2 and in the figures' data by writing
-    `<` as `\\u003c`. A policy in the head forbids the browser every request.
-    """
-    from jinja2 import Environment, StrictUndefined
-
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+    """The HTML of a report."""
     widest = max(len(study.arms) for study, _ in studies)
-    return environment.from_string(_asset("_page.html.j2")).render(
+    return render(
+        "_page.html.j2",
         title=studies[0][0].title if len(studies) == 1 else f"{len(studies)} studies",
         studies=[_section(number, study, drawn) for number, (study, drawn) in enumerate(studies, start=1)],
         looks=[look(index) for index in range(widest)],
-        style=_asset("_style.css"),
-        script=_asset("_script.js"),
-        plotly=plotly_script(),
         fewest=FEWEST_SEEDS,
         fewest_for_share=FEWEST_FOR_SHARE,
     )
@@ -81,7 +70,7 @@ def _figure(drawn: Drawn) -> dict[str, Any]:
         "caption": _caption(figure),
         "alt": f"{figure.title} against epochs for {labels}. The values are in the table below the figure.",
         "image": "data:image/svg+xml;base64," + base64.b64encode(drawn.images["svg"]).decode("ascii"),
-        "plot": json.dumps(describe(figure), ensure_ascii=False).replace("<", "\\u003c"),
+        "plot": embedded(describe(figure)),
         "table": tables.figure_table(figure),
         "note": f"Large: the median over seeds. Small: {figure.spread}." if _several(figure) else "",
     }
@@ -108,7 +97,3 @@ def _caption(figure: Figure) -> str:
 
 def _several(figure: Figure) -> bool:
     return any(len(arm.seeds) > 1 for arm in figure.arms)
-
-
-def _asset(name: str) -> str:
-    return resources.files("bptt.report").joinpath(name).read_text(encoding="utf-8")

@@ -1,9 +1,6 @@
-"""Figures as PNG and SVG, drawn by matplotlib without global state; the same figure gives the same bytes."""
+"""The figures of a study as PNG and SVG."""
 
-import io
 import textwrap
-import warnings
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,57 +8,25 @@ import numpy as np
 from ._curves import ArmCurve, Figure
 from ._ending import Status
 from ._look import look
-
-_INK, _FAINT = "#1a1a1a", "#6b6b6b"
-_STYLE: Mapping[str, Any] = {
-    "font.family": "sans-serif",
-    "font.size": 10,
-    "svg.fonttype": "none",  # text stays text: small files, found by a search, drawn in the reader's font
-    "svg.hashsalt": "bptt",
-    "text.parse_math": False,  # an arm may be called $x$
-    "axes.edgecolor": _FAINT,
-    "axes.labelcolor": _INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "xtick.color": _FAINT,
-    "ytick.color": _FAINT,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#e6e6e6",
-    "grid.linewidth": 0.8,
-}
-_DASHES = {"solid": "-", "dash": (0, (5, 2)), "dot": (0, (1, 1.5)), "dashdot": (0, (6, 2, 1, 2))}
-_MARKERS = {"circle": "o", "square": "s", "diamond": "D", "triangle-up": "^", "triangle-down": "v"}
+from ._sheet import DASHES, FAINT, INK, MARKERS, figure_files, name_below
 
 
 def draw(figure: Figure) -> dict[str, bytes]:
     """The files of a figure: `png` and `svg`."""
-    from matplotlib import style
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure as Sheet
+    labels = [textwrap.shorten(arm.arm.label, 80, placeholder="…") or "…" for arm in figure.arms]
+    columns = max(1, min(len(labels), 96 // (max(map(len, labels)) + 8)))
+    rows = -(-len(labels) // columns)
 
-    with style.context(["default", dict(_STYLE)]), warnings.catch_warnings():
-        # A name in a script that the bundled font lacks: boxes in the PNG, and right in the SVG.
-        warnings.filterwarnings("ignore", message=r"Glyph .* missing from font", category=UserWarning)
-        labels = [textwrap.shorten(arm.arm.label, 80, placeholder="…") or "…" for arm in figure.arms]
-        columns = max(1, min(len(labels), 96 // (max(map(len, labels)) + 8)))
-        rows = -(-len(labels) // columns)
-        sheet = Sheet(figsize=(7.2, 4.2 + 0.22 * (rows - 1)), layout="constrained")
-        FigureCanvasAgg(sheet)
-        _name(sheet, _fill(sheet.subplots(), figure), labels, columns)
-        files = {}
-        for kind, metadata in (("png", {}), ("svg", {"Date": None})):
-            with io.BytesIO() as file:
-                sheet.savefig(file, format=kind, dpi=200, metadata=metadata)
-                files[kind] = file.getvalue()
-        sheet.clear()
-    return files
+    def fill(sheet: Any) -> None:
+        name_below(sheet, _fill(sheet.subplots(), figure), labels, columns)
+
+    return figure_files((7.2, 4.2 + 0.22 * (rows - 1)), fill)
 
 
 def _fill(axes: Any, figure: Figure) -> list[Any]:
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
-    axes.set_title(figure.title, loc="left", fontsize=12, color=_INK, pad=16 if figure.anneal_starts else 8)
+    axes.set_title(figure.title, loc="left", fontsize=12, color=INK, pad=16 if figure.anneal_starts else 8)
     axes.set_xlabel("epoch")
     axes.set_ylabel(figure.axis)
     last = figure.last
@@ -82,17 +47,9 @@ def _fill(axes: Any, figure: Figure) -> list[Any]:
     return handles
 
 
-def _name(sheet: Any, handles: list[Any], labels: list[str], columns: int) -> None:
-    legend = sheet.legend(
-        handles, [""] * len(labels), loc="outside lower left", ncols=columns, frameon=False, handlelength=3.2
-    )
-    for text, label in zip(legend.get_texts(), labels, strict=True):
-        text.set_text(label)  # set afterwards, as a label that opens with _ would be left out
-
-
 def _draw_arm(axes: Any, arm: ArmCurve, thin_lines: bool) -> Any:
     own = look(arm.index)
-    line = {"color": own.light, "linestyle": _DASHES[own.dash]}
+    line = {"color": own.light, "linestyle": DASHES[own.dash]}
     if len(arm.seeds) > 1:
         axes.fill_between(arm.epochs, arm.low, arm.high, color=own.light, alpha=0.13, linewidth=0)
         for seed in arm.seeds if thin_lines else ():
@@ -112,7 +69,7 @@ def _draw_arm(axes: Any, arm: ArmCurve, thin_lines: bool) -> Any:
         arm.median,
         **line,
         linewidth=2.0,
-        marker=_MARKERS[own.marker],
+        marker=MARKERS[own.marker],
         markersize=5 if arm.median.size > 1 else 6,
         markevery=(arm.index * step // 3 % step, step),
         zorder=3,
@@ -120,14 +77,12 @@ def _draw_arm(axes: Any, arm: ArmCurve, thin_lines: bool) -> Any:
 
 
 def _mark(axes: Any, figure: Figure) -> None:
-    faint = {"color": _FAINT, "linewidth": 1, "linestyle": (0, (2, 2)), "zorder": 1}
+    faint = {"color": FAINT, "linewidth": 1, "linestyle": (0, (2, 2)), "zorder": 1}
     for text, value in figure.levels:
         axes.axhline(value, **faint)
         place = axes.get_yaxis_transform()
-        axes.text(0.995, value, text, transform=place, ha="right", va="bottom", color=_FAINT, fontsize=9)
+        axes.text(0.995, value, text, transform=place, ha="right", va="bottom", color=FAINT, fontsize=9)
     for epoch in figure.anneal_starts:
         axes.axvline(epoch - 0.5, **faint)
         place = axes.get_xaxis_transform()
-        axes.text(
-            epoch - 0.5, 1.01, "p = 0 from here", transform=place, ha="center", color=_FAINT, fontsize=9
-        )
+        axes.text(epoch - 0.5, 1.01, "p = 0 from here", transform=place, ha="center", color=FAINT, fontsize=9)

@@ -60,6 +60,12 @@ class Study:
         return given if isinstance(given, int) else max((run.epochs for run in self.of(arm)), default=0)
 
     @property
+    def measured(self) -> bool:
+        """Whether its runs measure layers as they are, instead of training a model."""
+        base = self.spec.get("base")
+        return isinstance(base, Mapping) and "measure" in base
+
+    @property
     def score(self) -> str:
         """What runs are judged by: `accuracy`, or `loss` for a task that has none."""
         curves = [run.curves for run in self.runs if run.curves]
@@ -120,7 +126,7 @@ def load(dirs: Path | str | Iterable[Path | str]) -> tuple[Study, ...]:
 def is_page(folder: Path) -> bool:
     """Whether a folder holds what `write` writes: a page with its tables."""
     beside = (folder, *folder.glob("*/")) if (folder / "index.html").is_file() else ()
-    return any((place / "runs.csv").is_file() for place in beside)
+    return any((place / name).is_file() for place in beside for name in ("runs.csv", "norms.csv"))
 
 
 def _find(path: Path) -> list[Path]:

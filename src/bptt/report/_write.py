@@ -1,14 +1,15 @@
 """Writing a report: every file is made before the first is written, and each appears whole or not at all."""
 
-import os
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from ._csv import curves_csv, runs_csv, summary_csv
 from ._curves import figures
-from ._files import ReportError
+from ._files import ReportError, file_names, replace
+from ._measurement import Measurement, measurement
+from ._measurement_page import SHOWN, drawn, measurement_page, norms_csv
+from ._measurement_page import summary_csv as measured_csv
 from ._page import Drawn, page
 from ._static import draw
 from ._study import Study, load
@@ -26,7 +27,8 @@ class ReportPaths:
 def write(dirs: Path | str | Iterable[Path | str], out: Path | str | None = None) -> ReportPaths:
     """Write a report: `index.html`, which needs no network and no other file; figures and tables beside it.
 
-    The same results give the same bytes.
+    Measurements among trainings have a page of their own, `measurements.html`. The same results give the same
+    bytes.
 
     Args:
         dirs: study folders, folders of them, or run folders: see `load`.
@@ -51,22 +53,44 @@ def write(dirs: Path | str | Iterable[Path | str], out: Path | str | None = None
         raise ReportError(f"out must be a folder, or a path where one can be made, got the file {folder}")
     contents: dict[str, bytes] = {}
     sections: list[tuple[Study, list[Drawn]]] = []
+    measured: list[tuple[Measurement, str, dict[str, bytes]]] = []
     for study, place in zip(studies, _places(studies), strict=True):
-        drawn = [Drawn(figure, draw(figure), place) for figure in figures(study)]
-        sections.append((study, drawn))
-        for each in drawn:
+        if study.measured:
+            found = measurement(study)
+            images = _images(found)
+            measured.append((found, place, images))
+            contents |= {f"{place}{name}": data for name, data in images.items()}
+            for name, text in (("norms", norms_csv), ("summary", measured_csv)):
+                contents[f"{place}{name}.csv"] = text(found).encode("utf-8")
+            continue
+        curves = [Drawn(figure, draw(figure), place) for figure in figures(study)]
+        sections.append((study, curves))
+        for each in curves:
             contents |= {f"{place}{each.figure.key}.{kind}": data for kind, data in each.images.items()}
         for name, text in (("curves", curves_csv), ("summary", summary_csv), ("runs", runs_csv)):
             contents[f"{place}{name}.csv"] = text(study).encode("utf-8")
-    contents["index.html"] = page(sections).encode("utf-8")
+    if sections:
+        contents["index.html"] = page(sections).encode("utf-8")
+    if measured:
+        name = "measurements.html" if sections else "index.html"
+        contents[name] = measurement_page(measured).encode("utf-8")
     for name, data in contents.items():
-        _replace(folder / name, data)
+        replace(folder / name, data)
     made = [folder / name for name in contents]
     return ReportPaths(
         index=folder / "index.html",
         figures=tuple(path for path in made if path.suffix in (".png", ".svg")),
         tables=tuple(path for path in made if path.suffix == ".csv"),
     )
+
+
+def _images(found: Measurement) -> dict[str, bytes]:
+    """The figures of a measurement by the names of their files: one of two quantities, and one for each."""
+    if not found.rows:
+        return {}
+    both = drawn(found, SHOWN[:2], ("png", "svg"))
+    images = {f"gradient-norms.{kind}": data for kind, data in both.items()}
+    return images | {f"{key}.svg": drawn(found, (key,), ("svg",))["svg"] for key in SHOWN}
 
 
 def _default(studies: Sequence[Study], given: Sequence[Path]) -> Path:
@@ -85,21 +109,4 @@ def _places(studies: Sequence[Study]) -> list[str]:
     """Where each study's files go, as a prefix: nothing for one study, else a folder named after each."""
     if len(studies) == 1:
         return [""]
-    places: list[str] = []
-    for study in studies:
-        name = "".join(char if char.isalnum() or char in "-_." else "-" for char in study.name)
-        twins = sum(place.rstrip("/").partition("~")[0] == name for place in places)
-        places.append(f"{name}~{twins + 1}/" if twins else f"{name}/")
-    return places
-
-
-def _replace(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(data)
-        temporary.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise ReportError(f"{path} cannot be written: {error.strerror}") from error
+    return [f"{name}/" for name in file_names([study.name for study in studies])]
