@@ -273,3 +273,23 @@ def test_torchs_defaults_change_no_task(setting):
             assert prints() == expected
         finally:
             torch.set_default_dtype(torch.float32)
+
+
+def test_losses_of_sequences_or_steps_average_to_the_loss(task: tasks.Task) -> None:
+    batch = task.batch("valid", torch.arange(6))
+    output = any_output(task, 6).requires_grad_()
+    losses = task.losses(output, batch)
+    assert losses.shape == ((task.steps, 6) if task.readout == "each" else (6,))
+    torch.testing.assert_close(losses.mean(), task.loss(output, batch))
+    (gradient,) = torch.autograd.grad(losses[..., 2].sum(), output)
+    others = gradient.movedim(1 if task.readout == "each" else 0, 0)[[0, 1, 3, 4, 5]]
+    assert (others == 0).all()
+    with pytest.raises(ValueError, match="output must have shape"):
+        task.losses(output[:-1], batch)
+
+
+def test_an_image_is_one_only_pixel_by_pixel_in_order() -> None:
+    assert tasks.smnist_5k(resize=7).image == (7, 7)
+    assert tasks.smnist_5k(resize=7, rows=True).image is None
+    assert tasks.pmnist_5k(resize=7).image is None
+    assert MAKERS["copying"]().image is None

@@ -65,7 +65,7 @@ def _undisturbed(wanted: bool) -> Iterator[None]:
 
 
 def _tell(result: experiments.Result, again: list[str]) -> int:
-    ended = [event.outcome for event in result.events.values() if event.outcome is not None]
+    ended = [event for event in result.events.values() if event.kind in ("skip", "end")]
     print(f"\nended: {len(ended)} of {len(result.events)} runs, in {result.folder}")
     if backends := _backends(result):
         print(f"recurrences computed by {' and '.join(backends)}")
@@ -81,6 +81,8 @@ def _tell(result: experiments.Result, again: list[str]) -> int:
     if result.failed:
         return 1
     print(f"table, page and figures:  {shlex.join(['bptt', 'report', str(result.folder)])}")
+    if any((event.folder / "flow.jsonl").exists() for event in ended):
+        print(f"gradients through time:   {shlex.join(['bptt', 'flow', str(result.folder)])}")
     return 0
 
 
@@ -92,7 +94,7 @@ def _backends(result: experiments.Result) -> list[str]:
 
 def _stop(result: experiments.Result) -> str:
     saved = [event.saved for event in result.events.values()]
-    ended = any(event.outcome is not None for event in result.events.values())
+    ended = any(event.kind in ("skip", "end") for event in result.events.values())
     if False in saved:
         return "stopped; go on from the last checkpoints"
     if ended or result.failed or True in saved:

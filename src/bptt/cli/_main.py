@@ -15,6 +15,7 @@ COMMANDS = {
     "run": "run an experiment, or go on with it",
     "resume": "go on with a study or a single run",
     "report": "write the page, figures and tables of studies",
+    "flow": "say how far back in time models learn, and show it on a page",
     "bench": "time our recurrences beside torch.nn",
     "doctor": "check versions, devices, backends and data",
     "data": "check or fetch data sets",
@@ -36,10 +37,11 @@ examples:
   bptt show copying --profile paper           every value of the published protocol
   bptt run copying --set task.delay=300       the same spec with another value
   bptt report runs/demo-lite                  the table and the page of a study
+  bptt flow runs/demo-lite --lag 100          whether its models learn from 100 steps back
 
 exit status:
   0    done; a run that ended at a loss or gradient that is not finite is a result
-  1    a run failed, a download failed, or something checked is not right
+  1    a run failed, a download failed, something checked is not right, or a lag is out of reach
   2    bad input
   130  stopped with Ctrl-C; all is saved (a second one stops without saving more)
 """

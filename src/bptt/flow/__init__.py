@@ -1,8 +1,21 @@
 """Gradients through time, measured: on our layers and on anybody's; no drawing."""
 
+from ._decay import Decay as Decay
+from ._diagnose import Diagnosis as Diagnosis
+from ._diagnose import diagnose as diagnose
+from ._examine import Examination as Examination
+from ._examine import examine as examine
 from ._flows import Flow as Flow
+from ._found import NonFinite as NonFinite
+from ._gates import Gates as Gates
+from ._gates import gates as gates
 from ._lags import LagProfile as LagProfile
 from ._lags import lag_profile as lag_profile
+from ._look import LayerReading as LayerReading
+from ._look import Reading as Reading
+from ._lyapunov import Lyapunov as Lyapunov
+from ._lyapunov import lyapunov as lyapunov
+from ._nonfinite import first_nonfinite as first_nonfinite
 from ._paths import Paths as Paths
 from ._paths import expected as expected
 from ._paths import paths as paths
@@ -10,6 +23,21 @@ from ._reach import Reach as Reach
 from ._reach import reach as reach
 from ._record import Recording as Recording
 from ._record import record as record
+from ._recursion import Recursion as Recursion
+from ._recursion import recursion as recursion
+from ._remedies import CARRIED as CARRIED
+from ._remedies import CLIPPED as CLIPPED
+from ._remedies import DEAD as DEAD
+from ._remedies import LONG as LONG
 from ._replay import ReplayError as ReplayError
+from ._spectrum import Spectrum as Spectrum
+from ._spectrum import spectrum as spectrum
 from ._variance import Variance as Variance
 from ._variance import variance as variance
+from ._verdict import EXPLODED as EXPLODED
+from ._verdict import REACH as REACH
+from ._verdict import VANISHED as VANISHED
+from ._verdict import Remedy as Remedy
+from ._verdict import Verdict as Verdict
+from ._watch import Watch as Watch
+from ._watch import watch as watch

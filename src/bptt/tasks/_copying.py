@@ -129,6 +129,10 @@ class _Copying(Task):
         self._check_output(output, batch)
         return F.cross_entropy(output.flatten(0, 1), batch.y.flatten())
 
+    def losses(self, output: Tensor, batch: Batch) -> Tensor:
+        self._check_output(output, batch)
+        return F.cross_entropy(output.flatten(0, 1), batch.y.flatten(), reduction="none").view_as(batch.y)
+
     def metrics(self, output: Tensor, batch: Batch) -> dict[str, tuple[Tensor, int]]:
         self._check_output(output, batch)
         output = output.detach()

@@ -84,6 +84,12 @@ class DigitTask(Task):
         """Which pixel stands at each place of the sequence, (resize²,), or None in the images' own order."""
         return self._tensors.get("permutation")
 
+    @property
+    def image(self) -> tuple[int, int] | None:
+        if self.arguments["rows"] or self.permutation is not None:
+            return None
+        return self.arguments["resize"], self.arguments["resize"]
+
     def describe(self) -> dict[str, Any]:
         """Everything that a report must show, with the permutation's seed and hash if there is one."""
         description = super().describe()

@@ -75,6 +75,11 @@ class Task(ABC):
         return f"{self.name}({arguments})"
 
     @property
+    def image(self) -> tuple[int, int] | None:
+        """Height and width, if the steps of a sequence are the pixels of an image, row by row."""
+        return None
+
+    @property
     def device(self) -> torch.device:
         """Where the data lies."""
         return next(iter(self._tensors.values())).device
@@ -194,6 +199,31 @@ class Task(ABC):
         Raises:
             ValueError: if the output has another shape.
         """
+
+    def losses(self, output: Tensor, batch: Batch) -> Tensor:
+        """The loss of each sequence `(B,)`, or of each step `(T, B)` if the task has one, with a gradient.
+
+        Args:
+            output, batch: as in `loss`, which is the mean of these.
+
+        Returns:
+            As many losses.
+
+        Raises:
+            ValueError: if the output has another shape.
+        """
+        self._check_output(output, batch)
+        each = 1 if self.readout == "each" else 0
+
+        def one(tensor: Tensor, dim: int, place: int) -> Tensor:
+            return tensor.narrow(dim, place, 1)
+
+        found = []
+        for place in range(batch.x.shape[1]):
+            lengths = None if batch.lengths is None else one(batch.lengths, 0, place)
+            alone = Batch(one(batch.x, 1, place), one(batch.y, each, place), lengths)
+            found.append(self.loss(one(output, each, place), alone))
+        return torch.stack(found)
 
     @abstractmethod
     def metrics(self, output: Tensor, batch: Batch) -> dict[str, tuple[Tensor, int]]:
