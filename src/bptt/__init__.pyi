@@ -1,5 +1,6 @@
 from . import experiments as experiments
 from . import flow as flow
+from . import integrations as integrations
 from . import nn as nn
 from . import ops as ops
 from . import report as report
