@@ -6,13 +6,16 @@ import pytest
 
 from bptt import experiments
 
+TRAINED = [name for name in experiments.names() if "train" in experiments.read(name)]
 EVERY = [(name, profile) for name in experiments.names() for profile in experiments.read(name)["profiles"]]
 
 
 def test_what_is_shipped():
-    assert experiments.names() == ["copying", "demo", "pmnist", "smnist"]
+    shipped = ["carry-suppression", "copying", "demo", "gradient-flow-rnn-lstm", "pmnist", "smnist"]
+    assert experiments.names() == shipped
+    assert [name for name in shipped if experiments.load(name).measured] == ["gradient-flow-rnn-lstm"]
     assert {profile for _, profile in EVERY} == {"smoke", "lite", "paper"}
-    assert len(EVERY) == 12
+    assert len(EVERY) == 18
 
 
 @pytest.mark.parametrize(("name", "profile"), EVERY)
@@ -29,23 +32,23 @@ def test_a_spec_opens_with_its_command_and_gives_every_value_a_source(name):
     text = experiments.source_text(name)
     assert text.startswith(f"# bptt run {name}")
     base = text.partition("[profiles.smoke]")[0]
-    for section in ("task", "model", "train"):
+    for section in experiments.load(name).base:
         body = re.search(rf"^\[{section}\].*?(?=^\[)", base, re.M | re.S)[0]
         for line in body.splitlines()[1:]:
             if "=" in line and not line.startswith(("name", "cell")):
-                assert re.search(r"# (paper|code|ours)\b", line), line
+                assert re.search(r"# (paper|page|code|ours)\b", line), line
 
 
 @pytest.mark.parametrize("name", experiments.names())
 def test_a_spec_names_precision_threads_and_profile(name):
     document = experiments.read(name)
-    assert document["train"].keys() >= {"precision", "threads"}
+    assert document.get("train", document.get("measure")).keys() >= {"precision", "threads"}
     assert document["experiment"]["profile"] in document["profiles"]
     assert all(profile["cost"] for profile in document["profiles"].values())
 
 
 def test_arms():
-    for name in experiments.names():
+    for name in TRAINED:
         arms = {arm.name: arm.detach for arm in experiments.load(name).arms}
         assert arms["vanilla"] is None
         assert arms["h-detach-0.25"] == {"h": 0.25, "c": 0.0, "draw": "step", "shared": False}
@@ -91,7 +94,34 @@ def test_the_demo_claims_no_published_protocol():
     assert not re.search(r"# paper\b", values)
 
 
+def test_carry_suppression_is_copying_with_its_paths_watched():
+    spec, copying = (experiments.load(name, profile="paper") for name in ("carry-suppression", "copying"))
+    for arm, other in zip(spec.arms, copying.arms, strict=True):
+        watched = {"watch_every": 1_000, "paths_every": 1_000}
+        assert (arm.task, arm.model, arm.detach) == (other.task, other.model, other.detach)
+        assert arm.train == {**other.train, **watched}
+    for arm in experiments.load("carry-suppression", profile="lite").arms:
+        assert arm.train["epochs"] * arm.task["iterations"] == 9_000
+        assert (arm.task["delay"], arm.train["paths_every"]) == (100, 100)
+    assert len(spec.seeds) == 5
+
+
+def test_gradient_flow_measures_what_the_page_measures():
+    spec = experiments.load("gradient-flow-rnn-lstm", profile="lite")
+    assert len(spec.seeds) >= 10
+    for arm in spec.arms:
+        values = arm.sections["measure"]
+        assert (values["input_size"], values["hidden_size"]) == (32, 64)
+        assert values["steps"] == [10, 20, 50, 100, 200, 500, 1000]
+    assert [arm.detach["h"] for arm in spec.arms if arm.detach] == [0.25, 0.5]
+    (page,) = {
+        tuple(arm.sections["measure"]["steps"])
+        for arm in experiments.load(spec.experiment, profile="paper").arms
+    }
+    assert page == (10, 50, 100, 200)
+
+
 def test_no_spec_silently_uses_onehot():
     for name, profile in EVERY:
-        for arm in experiments.load(name, profile=profile).arms:
+        for arm in experiments.load(name, profile=profile).arms if name in TRAINED else ():
             assert arm.task.get("encoding", "scalar") == "scalar"

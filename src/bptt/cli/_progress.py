@@ -70,7 +70,7 @@ class Bars:
     def __call__(self, event: Event) -> None:
         run = event.run.folder
         if event.kind == "queue":
-            self._epochs[run] = event.run.document["train"]["epochs"]
+            self._epochs[run] = event.run.document.get("train", {"epochs": 1})["epochs"]
         elif event.kind == "start":
             self._bars[run] = self._progress.add_task(event.run.name, total=None, note="", left="")
         elif event.progress is not None:
@@ -78,8 +78,8 @@ class Bars:
         else:
             if run in self._bars:
                 self._progress.remove_task(self._bars.pop(run))
-                if event.outcome is not None:
-                    self._done[run] = self._epochs[run]
+            if event.kind == "end":
+                self._done[run] = self._epochs[run]
             self._print(event, ending(event))
         self._advance_all()
 
@@ -113,7 +113,7 @@ def ending(event: Event) -> str:
     if outcome is None:
         stopped = f"stopped{event.text and ' '}{event.text}{', saved' if event.saved else ''}"
         words = {"start": "started", "stopped": stopped, "failed": f"failed: {event.text}"}
-        return words.get(event.kind, "")
+        return words.get(event.kind, event.text)
     best = (
         f", best valid {scores(outcome.best['valid'])} (epoch {outcome.best['epoch']})"
         if outcome.best

@@ -53,17 +53,17 @@ def main(argv: Sequence[str]) -> int:
     if spec.source:
         console.print(f"source: {spec.source}")
     first = spec.arms[0]
-    for section in ("task", "model", "train"):
+    for section, values in first.sections.items():
         console.print(f"\n[{section}]")
-        for key, value in getattr(first, section).items():
+        for key, value in values.items():
             console.print(f"{key} = {_toml(value)}")
     for arm in spec.arms:
         console.print(f'\n[arms."{arm.name}"]')
         console.print(f"label = {_toml(arm.label)}")
         console.print(f"detach = {_toml(arm.detach)}")
-        for section in ("task", "model", "train"):
-            for key, value in getattr(arm, section).items():
-                if getattr(first, section).get(key) != value:
+        for section, values in arm.sections.items():
+            for key, value in values.items():
+                if first.sections[section].get(key) != value:
                     console.print(f"{section}.{key} = {_toml(value)}")
     console.print(f"\n{len(spec.runs)} runs in {spec.folder}/")
     for run in spec.runs:

@@ -15,3 +15,5 @@ from ._spec import Arm as Arm
 from ._spec import Run as Run
 from ._spec import Spec as Spec
 from ._study import StudyError as StudyError
+from ._trained import Trained as Trained
+from ._trained import trained as trained

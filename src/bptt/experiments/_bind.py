@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from .. import Detach, nn, tasks, train
 from ._fields import LARGEST, Field, bind, fields_of
+from ._measure import Measure
 from ._problems import Problem, unknown
 
 Bound = tuple[dict[str, Any], list[Problem]]
@@ -22,6 +23,8 @@ AROUND_CELLS = {
 _NOT_OF_CELLS = ("input_size", "batch_first", "device", "dtype", "detach")
 # Far above what anything needs; beyond, torch's own arithmetic of sizes overflows.
 _SIZE, _LAYERS, _OF_TASK = 2**24, 1000, 10**8
+# Not in a spec at 0: those of runs from before there were these, with their hashes, stay what they are.
+_IF_SET = ("watch_every", "paths_every")
 _AT_MOST = {"hidden_size": _SIZE, "proj_size": _SIZE, "embed_size": _SIZE, "num_layers": _LAYERS}
 
 
@@ -48,6 +51,11 @@ def train_fields() -> dict[str, Field]:
     """What a `[train]` may hold: the seed of a run comes from `seeds`."""
     fields = fields_of(train.Config, leave_out=("seed",))
     return {key: replace(field, at_most=None) for key, field in fields.items()}
+
+
+def measure_fields() -> dict[str, Field]:
+    """What a `[measure]` may hold."""
+    return fields_of(Measure)
 
 
 def bind_task(given: Mapping[str, Any]) -> Bound:
@@ -84,11 +92,17 @@ def bind_train(given: Mapping[str, Any]) -> Bound:
     known = {key: given[key] for key in given if key in complete and f"train.{key}" not in told}
     try:
         config = asdict(train.Config(**{"epochs": 10**9, **known, "seed": 0}))
-        complete = {key: config[key] for key in complete}
+        complete = {key: config[key] for key in complete if config[key] or key not in _IF_SET}
     except train.ConfigError as error:
         # Config knows the ranges; types, and nearest names, have been told already.
         problems += [Problem(f"train.{field}", message) for field, message in error.problems]
     return complete, problems
+
+
+def bind_measure(given: Mapping[str, Any]) -> Bound:
+    """Check a `[measure]`."""
+    complete, problems = bind("measure", given, measure_fields())
+    return complete, problems or Measure(**complete).problems()
 
 
 def bind_detach(key: str, given: Any) -> Bound:
@@ -108,4 +122,5 @@ BINDERS: dict[str, Callable[[Mapping[str, Any]], Bound]] = {
     "task": bind_task,
     "model": bind_model,
     "train": bind_train,
+    "measure": bind_measure,
 }

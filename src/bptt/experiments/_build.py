@@ -12,6 +12,7 @@ import torch
 
 from .. import Detach, nn, tasks, train
 from ..streams import stream
+from . import _measure
 from ._bind import AROUND_CELLS, CELLS
 from ._problems import Problem, first_line
 from ._spec import Arm, Section
@@ -28,6 +29,19 @@ def task(section: Section, data: Path | None) -> tasks.Task:
     if data is not None and reads_data(section):
         arguments["data"] = data
     return tasks.make(section["name"], **arguments)
+
+
+def check_data(of: tasks.Task, section: Section) -> None:
+    """Raise if a task has other data than the section was resolved with.
+
+    Raises:
+        RuntimeError: with both fingerprints.
+    """
+    if of.fingerprint() != section["fingerprint"]:
+        expected = section["fingerprint"]
+        raise RuntimeError(
+            f"the data of {section['name']} must have fingerprint {expected}, got {of.fingerprint()}"
+        )
 
 
 def reads_data(section: Section) -> bool:
@@ -77,6 +91,8 @@ def trial(arm: Arm, broken: Collection[str]) -> list[Problem]:
     Sections that are `broken`, not bound without a problem, are not tried. A model without its task is tried
     on one that suits it; where only the data is not found, `misfit` tries it again when the task is run.
     """
+    if "measure" in arm.sections:
+        return [] if broken else _measure.misfit(arm.sections["measure"], arm.detach)
     problems: list[Problem] = []
     made = None if "task" in broken else _tried(json.dumps(dict(arm.task), sort_keys=True))
     if isinstance(made, str):

@@ -9,7 +9,7 @@ import torch
 
 from . import _build
 from ._bind import BINDERS, bind_detach
-from ._document import SECTIONS, Document, arm_key, table
+from ._document import MEASURED, SECTIONS, Document, arm_key, sections, table
 from ._fields import Field, bind
 from ._labels import check_labels
 from ._nearest import detach_belongs_to_arms, elsewhere
@@ -17,9 +17,6 @@ from ._problems import Problem, unknown
 from ._spec import Arm, Section, Spec
 
 _ABOUT = {"name": Field(str), "title": Field(str), "source": Field(str, "")}
-_TOP = ("experiment", "seeds", *SECTIONS, "arms")
-_OF_ARM = ("label", "detach", *SECTIONS)
-_OF_PROFILE = ("cost", "seeds", *SECTIONS)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -32,7 +29,7 @@ def check(document: Document, profile: str, device: str) -> tuple[Spec, list[Pro
     problems = _shape(document)
     about, found = bind("experiment", table(document.get("experiment")), _ABOUT)
     problems += elsewhere(found, document)
-    problems += _device(device)
+    problems += _device(device, sections(document) == MEASURED)
     seeds, found = _seeds("seeds", document.get("seeds"))
     problems += found
     problems += _name("experiment.name", about.get("name"))
@@ -44,9 +41,13 @@ def check(document: Document, profile: str, device: str) -> tuple[Spec, list[Pro
         arms.append(arm)
         problems += found
     problems += check_labels(arms)
-    if device == "cpu" and any(arm.train.get("precision") == "tf32" for arm in arms):
+    if device == "cpu" and any(arm.sections.get("train", {}).get("precision") == "tf32" for arm in arms):
         problems.append(Problem("train.precision", 'must be one that a CPU has, got "tf32"'))
-    base = {section: BINDERS[section](table(document.get(section)))[0] for section in SECTIONS}
+    split = [arm for arm in arms if arm.sections.get("train", {}).get("paths_every")]
+    if any(arm.model.get("cell") == "rnn" for arm in split):
+        rule = 'must be 0 for cell = "rnn", which has no carry'
+        problems.append(Problem("train.paths_every", f"{rule}, got {split[0].train['paths_every']}"))
+    base = {section: BINDERS[section](table(document.get(section)))[0] for section in sections(document)}
     name, title = about.get("name", ""), about.get("title", "")
     spec = Spec(name, profile, title, about["source"], device, tuple(seeds), tuple(arms), base)
     return spec, list(dict.fromkeys(problems))
@@ -60,12 +61,14 @@ def check_profiles(document: Document) -> list[Problem]:
     problems = []
     for name, told in profiles.items():
         key, profile = f"profiles.{name}", table(told)
-        problems += _name(key, name) + elsewhere(_keys(key, told, _OF_PROFILE), document, f"{key}.")
+        problems += _name(key, name) + elsewhere(
+            _keys(key, told, ("cost", "seeds", *sections(document))), document, f"{key}."
+        )
         if not isinstance(profile.get("cost", ""), str):
             problems.append(Problem(f"{key}.cost", f"must be a string, got {profile['cost']!r}"))
         if "seeds" in profile:
             problems += _seeds(f"{key}.seeds", profile["seeds"])[1]
-        for section in SECTIONS:
+        for section in sections(document):
             _, found = BINDERS[section]({**table(document.get(section)), **table(profile.get(section))})
             placed = (_placed(problem, key, profile) for problem in elsewhere(found, document))
             problems += [problem for problem in placed if problem.key.startswith(key)]
@@ -90,27 +93,32 @@ def select(spec: Spec, arms: Sequence[str] | None, seeds: Sequence[int] | None) 
     return replace(spec, arms=chosen, seeds=spec.seeds if seeds is None else tuple(seeds)), problems
 
 
-def _device(device: str) -> list[Problem]:
+def _device(device: str, measured: bool) -> list[Problem]:
     if device not in ("cpu", "cuda"):
         return [unknown("device", "device", device, ("cpu", "cuda"))]
+    if device == "cuda" and measured:
+        return [Problem("device", "must be 'cpu' for a measurement, got 'cuda'")]
     if device == "cuda" and not torch.cuda.is_available():
         return [Problem("device", "must be one that this machine has, got 'cuda' and torch finds no GPU")]
     return []
 
 
 def _shape(document: Document) -> list[Problem]:
-    strangers = [key for key in document if key not in (*_TOP, "detach")]
-    problems = elsewhere([unknown(key, "section", key, _TOP) for key in strangers], document)
+    top = ("experiment", "seeds", *sections(document), "arms")
+    strangers = [key for key in document if key not in (*top, "detach")]
+    problems = elsewhere([unknown(key, "section", key, top) for key in strangers], document)
     if "detach" in document:
         problems.append(detach_belongs_to_arms(document))
-    tables = {key: document.get(key, {}) for key in ("experiment", *SECTIONS, "arms")}
+    tables = {key: document.get(key, {}) for key in top if key != "seeds"}
     wrong = {key: value for key, value in tables.items() if not isinstance(value, dict)}
     return problems + [Problem(key, f"must be a table, got {value!r}") for key, value in wrong.items()]
 
 
 def _arm(name: str, told: Any, document: Document) -> tuple[Arm, list[Problem]]:
     key = arm_key(name)
-    problems = _name(key, name) + elsewhere(_keys(key, told, _OF_ARM), document, f"{key}.")
+    problems = _name(key, name) + elsewhere(
+        _keys(key, told, ("label", "detach", *sections(document))), document, f"{key}."
+    )
     given = table(told)
     label = given.get("label", name)
     if not isinstance(label, str):
@@ -118,9 +126,9 @@ def _arm(name: str, told: Any, document: Document) -> tuple[Arm, list[Problem]]:
     detach = given.get("detach")
     bound: dict[str, Section] = {}
     broken = set()
-    for section, binder in BINDERS.items():
+    for section in sections(document):
         own = table(given.get(section))
-        complete, found = binder({**table(document.get(section)), **own})
+        complete, found = BINDERS[section]({**table(document.get(section)), **own})
         bound[section] = complete
         broken |= {section} if found else set()
         problems += [_placed(problem, key, given) for problem in elsewhere(found, document)]
@@ -128,7 +136,7 @@ def _arm(name: str, told: Any, document: Document) -> tuple[Arm, list[Problem]]:
         detach, found = bind_detach(f"{key}.detach", detach)
         problems += elsewhere(found, document, f"{key}.")
         broken |= {"detach"} if found else set()
-    arm = Arm(name, label, bound["task"], bound["model"], bound["train"], detach)
+    arm = Arm(name, label, bound, detach)
     problems += [_placed(problem, key, given) for problem in _build.trial(arm, broken)]
     return arm, problems
 
@@ -139,7 +147,7 @@ def _placed(problem: Problem, owner: str, given: Document) -> Problem:
     if section not in given or (key and key.split(".")[0] not in table(given[section])):
         return problem
     nearest = problem.nearest
-    if nearest is not None and nearest.partition(".")[0] in SECTIONS:
+    if nearest is not None and nearest.partition(".")[0] in (*SECTIONS, *MEASURED):
         nearest = f"{owner}.{nearest}"
     return replace(problem, key=f"{owner}.{problem.key}", nearest=nearest)
 

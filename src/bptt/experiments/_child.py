@@ -129,7 +129,7 @@ def _replica(part: Part, job: Job, tasks: dict[str, Task]) -> train.Replica:
     key = train.spec_hash(section)
     if key not in tasks:
         tasks[key] = _build.task(section, job.data)
-        _check_data(tasks[key].fingerprint(), section)
+        _build.check_data(tasks[key], section)
     model = _build.model(document["model"], tasks[key], document["detach"], document["seed"])
     return train.Replica(
         folder=part.folder,
@@ -140,14 +140,6 @@ def _replica(part: Part, job: Job, tasks: dict[str, Task]) -> train.Replica:
         spec=document,
         command=job.command,
     )
-
-
-def _check_data(fingerprint: str, section: Section) -> None:
-    if fingerprint != section["fingerprint"]:
-        expected = section["fingerprint"]
-        raise RuntimeError(
-            f"the data of {section['name']} must have fingerprint {expected}, got {fingerprint}"
-        )
 
 
 class _Reporter:

@@ -17,8 +17,9 @@ from ._problems import Problem, SpecError, unknown
 
 Document = dict[str, Any]
 
-#: The tables that an arm and a profile may override.
+#: The tables that an arm and a profile may override: of a training, and of a measurement.
 SECTIONS = ("task", "model", "train")
+MEASURED = ("measure",)
 
 # An unquoted word on a command line is a string; everything else has to be TOML.
 _BARE_WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_.+-]*")
@@ -123,6 +124,11 @@ def with_settings(
     return document, applied, problems
 
 
+def sections(document: Mapping[str, Any]) -> tuple[str, ...]:
+    """`MEASURED` for a document with a `[measure]`, else `SECTIONS`."""
+    return MEASURED if "measure" in document else SECTIONS
+
+
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> Document:
     """`base` with `over` laid over it, table by table."""
     result = dict(base)
@@ -199,9 +205,9 @@ def table(value: Any) -> Document:
 
 def _over_sections(arm: Any, override: Document) -> Any:
     # A setting is the last word, so it also replaces what an arm sets for itself.
-    own = {section: table(table(arm).get(section)) for section in SECTIONS}
+    own = {section: table(table(arm).get(section)) for section in (*SECTIONS, *MEASURED)}
     replaced = {
         section: {key: value for key, value in table(override.get(section)).items() if key in own[section]}
-        for section in SECTIONS
+        for section in own
     }
     return merged(arm, {key: values for key, values in replaced.items() if values})

@@ -19,9 +19,9 @@ class Event:
     """Something that happened to a run.
 
     Before any run starts, every one has had a `skip` (it was finished already) or a `queue`.
-    `progress` comes with kind `progress`; `outcome` with `skip` and `end`; `text` with `failed`, why, and
-    with `stopped`, where, if that is known. `saved`, with `queue` and `stopped`, is whether all that has been
-    trained is saved, and None if nothing has been.
+    `progress` comes with kind `progress`; `outcome` with `skip` and `end` of a training; `text` with `skip`
+    and `end` of a measurement, with `failed`, why, and with `stopped`, where, if that is known. `saved`, with
+    `queue` and `stopped`, is whether all that has been trained is saved, and None if nothing has been.
     """
 
     kind: Kind

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from .. import Detach
-from ._bind import model_fields, task_fields, train_fields
-from ._document import SECTIONS, Document, arm_key, table
+from ._bind import measure_fields, model_fields, task_fields, train_fields
+from ._document import Document, arm_key, sections, table
 from ._fields import fields_of
 from ._problems import Problem
 
@@ -62,8 +62,9 @@ def _keys(document: Document, owner: str) -> dict[str, str]:
         "task": task_fields(table(document.get("task")).get("name")),
         "model": model_fields(table(document.get("model")).get("cell")),
         "train": train_fields(),
+        "measure": measure_fields(),
     }
-    keys = {key: f"{owner}{section}.{key}" for section in SECTIONS for key in fields[section]}
+    keys = {key: f"{owner}{section}.{key}" for section in sections(document) for key in fields[section]}
     detach = f"{owner}detach" if owner.startswith("arms.") else _detach_key(document)
     keys |= {"detach": detach} | {key: f"{detach}.{key}" for key in fields_of(Detach)}
     keys |= {"seed": "seeds", "seeds": "seeds"} | {

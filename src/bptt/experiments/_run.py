@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import train
-from . import _build, _stored, _study
+from . import _build, _measured, _stored, _study
 from ._child import Job, Message, Part
 from ._event import Event, damaged, ended, has_state, told
 from ._pool import execute
@@ -134,6 +134,12 @@ def _was_stacked(folder: Path) -> bool:
 
 def _prepared(spec: Spec, data: Path | None) -> tuple[Mapping[str, Any], tuple[Run, ...]]:
     """Make every task once: the description of the first, and the runs with their data's fingerprints."""
+    if spec.measured:
+        if data is not None:
+            raise SpecError(
+                [Problem("data", f"must be left out, for a measurement reads no files, got {data}")]
+            )
+        return {}, spec.runs
     if data is not None and not any(_build.reads_data(arm.task) for arm in spec.arms):
         names = ", ".join(dict.fromkeys(arm.task["name"] for arm in spec.arms))
         raise SpecError(
@@ -185,6 +191,10 @@ def _execute(
         if observe is not None:
             observe(event)
 
+    if study.spec.measured:
+        with _interruptible() as asked:
+            _measured.execute(study, tell, lambda: asked() > 0 or until())
+            return Result(study.folder, events, asked() > 0)
     left: dict[str, Run] = {}
     for one in study.runs:
         folder = study.folder / one.folder

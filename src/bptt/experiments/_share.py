@@ -38,7 +38,11 @@ def shared_out(spec: Spec, workers: int | None, replicas: int) -> Share:
         for name, value in (("workers", workers), ("replicas", replicas))
         if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1)
     ]
-    if not problems and spec.device != "cpu" and replicas > 1:
+    if spec.measured:
+        alone = "must be left out or 1, for a measurement is made in one process"
+        given = (("workers", workers), ("replicas", replicas))
+        problems += [Problem(key, f"{alone}, got {value}") for key, value in given if value not in (None, 1)]
+    elif not problems and spec.device != "cpu" and replicas > 1:
         rule = "must be 1 on a GPU for a model with dropout, whose masks a stack of runs could not draw"
         problems += [
             Problem(
@@ -48,8 +52,16 @@ def shared_out(spec: Spec, workers: int | None, replicas: int) -> Share:
             for arm in spec.arms
             if arm.model.get("dropout")
         ]
+        rule = "must be 1 on a GPU for runs that are watched, for a stack of them has no hooks"
+        problems += [
+            Problem("replicas", f"{rule}: arm {arm.name} has train.watch_every = {every}, got {replicas}")
+            for arm in spec.arms
+            if (every := arm.train.get("watch_every"))
+        ]
     if problems:
         raise SpecError(problems)
+    if spec.measured:
+        return Share(1, 1, 1)
     room = max(1, available_cpus() // max(arm.train["threads"] for arm in spec.arms))
     if workers is None:
         workers = 1 if spec.device != "cpu" else max(1, room // min(replicas, room))

@@ -9,14 +9,27 @@ Section = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Arm:
-    """One treatment: complete task, model and training sections, and which gradient paths are blocked."""
+    """One treatment: its complete sections by name, and which gradient paths are blocked."""
 
     name: str
     label: str
-    task: Section
-    model: Section
-    train: Section
+    sections: Mapping[str, Section]
     detach: Section | None
+
+    @property
+    def task(self) -> Section:
+        """Of a training, not of a measurement."""
+        return self.sections["task"]
+
+    @property
+    def model(self) -> Section:
+        """Of a training, not of a measurement."""
+        return self.sections["model"]
+
+    @property
+    def train(self) -> Section:
+        """Of a training, not of a measurement."""
+        return self.sections["train"]
 
 
 @dataclass(frozen=True)
@@ -24,7 +37,7 @@ class Run:
     """One arm under one seed: everything that decides its numbers.
 
     `document` holds the run's experiment, profile, arm, seed, device, task (with the fingerprint of its data
-    once the study is prepared), model, train and detach sections.
+    once the study is prepared), model, train and detach sections; of a measurement measure and detach.
     """
 
     arm: str
@@ -46,7 +59,7 @@ class Run:
 class Spec:
     """A validated experiment: its arms and seeds, and where it came from.
 
-    `base` holds the task, model and train sections that arms lay their own keys over.
+    `base` holds the sections that arms lay their own keys over: task, model and train, or measure.
     """
 
     experiment: str
@@ -57,6 +70,11 @@ class Spec:
     seeds: tuple[int, ...]
     arms: tuple[Arm, ...]
     base: Mapping[str, Section]
+
+    @property
+    def measured(self) -> bool:
+        """Whether its runs measure layers as they are, instead of training a model."""
+        return "measure" in self.base
 
     @property
     def folder(self) -> str:
@@ -73,9 +91,7 @@ class Spec:
         arms = {
             arm.name: {
                 "label": arm.label,
-                "task": dict(arm.task),
-                "model": dict(arm.model),
-                "train": dict(arm.train),
+                **{section: dict(values) for section, values in arm.sections.items()},
                 "detach": None if arm.detach is None else dict(arm.detach),
             }
             for arm in self.arms
@@ -85,15 +101,16 @@ class Spec:
         return about | {"seeds": list(self.seeds), "base": base, "arms": arms}
 
     def _run(self, arm: Arm, seed: int) -> Run:
+        sections = {section: dict(values) for section, values in arm.sections.items()}
+        if "train" in sections:
+            sections["train"]["seed"] = seed
         document = {
             "experiment": self.experiment,
             "profile": self.profile,
             "arm": arm.name,
             "seed": seed,
             "device": self.device,
-            "task": dict(arm.task),
-            "model": dict(arm.model),
-            "train": dict(arm.train) | {"seed": seed},
+            **sections,
             "detach": None if arm.detach is None else dict(arm.detach),
         }
         return Run(arm.name, seed, document)

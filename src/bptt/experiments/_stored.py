@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ._check import check
-from ._document import SECTIONS, table
+from ._document import sections, table
 from ._problems import SpecError, first_line
 from ._study import NAME, Study, StudyError
 
@@ -42,7 +42,7 @@ def _study(folder: Path, document: Any) -> Study:
         raise _MalformedError(f"it must be an object, got {repr(document)[:80]}")
     written = _need(document, "spec", dict)
     base = _need(written, "base", dict, "spec.")
-    for section in SECTIONS:
+    for section in sections(base):
         _need(base, section, dict, "spec.base.")
     profile = _need(document, "profile", str)
     spec, problems = check(_unfolded(written), profile, _need(written, "device", str, "spec."))
@@ -59,7 +59,8 @@ def _study(folder: Path, document: Any) -> Study:
     if not commands or not all(isinstance(command, str) for command in commands):
         raise _MalformedError(f"commands must be at least one string, got {repr(commands)[:80]}")
     task = _need(document, "task", dict)
-    _need(task, "fingerprint", str, "task.")
+    if not spec.measured:
+        _need(task, "fingerprint", str, "task.")
     data = None if document.get("data", "") is None else Path(_need(document, "data", str))
     return Study(folder, replace(spec, base=base), task, runs, data, tuple(commands))
 
@@ -81,5 +82,5 @@ def _unfolded(written: Mapping[str, Any]) -> dict[str, Any]:
         for name, arm in table(written.get("arms")).items()
     }
     about = {key: written.get("experiment" if key == "name" else key) for key in ("name", "title", "source")}
-    empty: dict[str, Any] = {section: {} for section in SECTIONS}
+    empty: dict[str, Any] = {section: {} for section in sections(table(written.get("base")))}
     return {"experiment": about, "seeds": written.get("seeds"), "arms": arms} | empty

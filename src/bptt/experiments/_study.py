@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import train
-from ._document import arm_key
+from ._document import MEASURED, SECTIONS, arm_key
 from ._labels import check_labels
 from ._spec import Run, Spec
 
@@ -111,6 +111,8 @@ def check_folders(folder: Path, runs: Iterable[Run]) -> None:
 
 
 def _refuse_other_data(old: Study, new: Study) -> None:
+    if new.spec.measured:
+        return
     expected, described = old.task["fingerprint"], old.spec.arms[0].task
     for run in new.runs:
         task = dict(run.document["task"])
@@ -137,7 +139,7 @@ def _refuse_if_different(
     there = {key: repr(old[key]) if key in old else "nothing" for key in old | new}
     asked = {key: repr(new[key]) if key in new else "nothing" for key in old | new}
     different = [key for key in there if there[key] != asked[key]]
-    common = tuple(f".{key}" for key in different if key.partition(".")[0] in ("task", "model", "train"))
+    common = tuple(f".{key}" for key in different if key.partition(".")[0] in (*SECTIONS, *MEASURED))
     told = [key for key in different if not (key.startswith("arms.") and key.endswith(common))]
     if told:
         lines = "\n".join(f"  {key}: {there[key]} there, {asked[key]} asked for" for key in told)
