@@ -41,12 +41,17 @@ def rnn(gain, nonlinearity="tanh", **more):
     return layer
 
 
-def lstm(forget_bias):
-    layer = nn.LSTM(1, H)
+def gated(kind, bias):
+    """An LSTM with a bias of its forget gate, or a GRU with one of z: both come second."""
+    layer = kind(1, H)
     with torch.no_grad():
-        layer.bias_ih_l0[H : 2 * H] = forget_bias
+        layer.bias_ih_l0[H : 2 * H] = bias
         layer.bias_hh_l0[H : 2 * H] = 0
     return layer
+
+
+def lstm(forget_bias):
+    return gated(nn.LSTM, forget_bias)
 
 
 def dead_relu():
@@ -133,8 +138,8 @@ def bank():
     yield "lstm-0", Case(lstm(0.0), "vanishing", remedies=("forget bias",))
     yield "lstm-5", Case(lstm(5.0), "preserved", within_reach=True)
     yield "lstm-5-short-lag", Case(lstm(0.0), "preserved", lag=3, within_reach=True)
-    yield "gru-forgets", Case(gru(-3.0), "vanishing", remedies=("forget bias",))
-    yield "gru-keeps", Case(gru(5.0), "preserved", within_reach=True)
+    yield "gru-forgets", Case(gated(nn.GRU, -3.0), "vanishing", remedies=("forget bias",))
+    yield "gru-keeps", Case(gated(nn.GRU, 5.0), "preserved", within_reach=True)
     yield "dead-relu", Case(dead_relu(), "no gradient", remedies=("living units", "connection"))
     yield (
         "mask-of-zeros",
@@ -146,14 +151,6 @@ def bank():
     yield "bidirectional", Case(nn.LSTM(1, H, bidirectional=True), "vanishing", place=1)
     yield "transformer", Case(Transformer(), "preserved", within_reach=True)
     yield "convolution", Case(Convolution(), "no gradient", remedies=("connection",))
-
-
-def gru(bias):
-    layer = nn.GRU(1, H)
-    with torch.no_grad():
-        layer.bias_ih_l0[H : 2 * H] = bias
-        layer.bias_hh_l0[H : 2 * H] = 0
-    return layer
 
 
 @pytest.mark.parametrize("case", [pytest.param(case, id=name) for name, case in bank()])

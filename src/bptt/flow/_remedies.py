@@ -55,12 +55,7 @@ def _against_vanishing(verdict: Verdict, facts: Facts) -> Iterator[Remedy]:
         yield _alive(facts.dead)
     if facts.radius is not None:
         if facts.radius < 1:
-            yield Remedy(
-                "orthogonal initialisation",
-                "initialise W_hh with torch.nn.init.orthogonal_",
-                f"its spectral radius is {facts.radius:.3g}, and what is below 1 shrinks with every step",
-                1.0,
-            )
+            yield _orthogonal(facts.radius)
         yield Remedy(
             "gating",
             "use an LSTM or a GRU",
@@ -105,12 +100,7 @@ def _against_exploding(verdict: Verdict, facts: Facts) -> Iterator[Remedy]:
         )
     yield from _detached(facts)
     if facts.radius is not None and facts.radius > 1:
-        yield Remedy(
-            "orthogonal initialisation",
-            "initialise W_hh with torch.nn.init.orthogonal_",
-            f"its spectral radius is {facts.radius:.3g}, and what is above 1 grows with every step",
-            1.0,
-        )
+        yield _orthogonal(facts.radius)
     if verdict.of == "RNN":
         rate = verdict.decay.rate if verdict.decay else 1.0
         yield Remedy("gating", "use an LSTM or a GRU", f"the gradient grows × {rate:.3g} per step")
@@ -138,12 +128,7 @@ def _against_non_finite(verdict: Verdict, facts: Facts) -> Iterator[Remedy]:
         verdict.where or "bptt.flow.first_nonfinite names it",
     )
     if facts.radius is not None and facts.radius > 1:
-        yield Remedy(
-            "orthogonal initialisation",
-            "initialise W_hh with torch.nn.init.orthogonal_",
-            f"its spectral radius is {facts.radius:.3g}, and what is above 1 grows with every step",
-            1.0,
-        )
+        yield _orthogonal(facts.radius)
 
 
 def _against_nothing(verdict: Verdict, facts: Facts) -> Iterator[Remedy]:
@@ -160,6 +145,16 @@ def _detached(facts: Facts) -> Iterator[Remedy]:
         f"at the wanted lag the carry alone still has {VANISHED:.0e} of the end value or more, but only "
         f"{facts.carry:.2g} of the gradient",
         0.25,
+    )
+
+
+def _orthogonal(radius: float) -> Remedy:
+    does = "below 1 shrinks" if radius < 1 else "above 1 grows"
+    return Remedy(
+        "orthogonal initialisation",
+        "initialise W_hh with torch.nn.init.orthogonal_",
+        f"its spectral radius is {radius:.3g}, and what is {does} with every step",
+        1.0,
     )
 
 
