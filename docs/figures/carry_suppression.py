@@ -20,9 +20,11 @@ Row = dict[str, Any]
 
 
 def seen(folder: Path) -> list[Row]:
-    """Of every step looked at: both parts of dL/dc_t, in the median over the steps that read the symbols."""
+    """Of every step whose paths were split: both parts of dL/dc_t, in the median over reading steps."""
     rows = []
     for line in train.read_flow(folder):
+        if not any("carry" in layer for layer in line["layers"].values()):
+            continue
         (layer,) = line["layers"].values()
         early = [place for place, t in enumerate(layer["t"]) if t < READ]
         carry, gates = (median(layer[path][place] for place in early) for path in ("carry", "gates"))
