@@ -196,8 +196,6 @@ def _paths(subject: Subject, diagnosis: Diagnosis) -> Iterator[tuple[str, np.nda
         depth = int(profile.depth.max())
         for path in ("carry", "gates"):
             by_lag = profile.lagged(norms(getattr(each, path)))[:depth].nanmedian(1).values
-            if path == "gates":
-                by_lag[0] = torch.nan  # there is no hop in no step
             yield f"lag/{key_of(*place_of(profile))}/{path}", _array(by_lag)
 
 

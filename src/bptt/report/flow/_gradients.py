@@ -55,8 +55,8 @@ def _measured(found: Measurement, layer: Layer) -> Iterator[Line]:
     for arm, part in enumerate(PARTS):
         y, low, high = (found.get(f"lag/{layer.key}/{part}{end}") for end in ("", "_low", "_high"))
         if y is not None:
-            name = part_name(layer, part)
-            yield Line(name=name, x=np.arange(y.size), y=y, low=low, high=high, arm=arm)
+            name, first = part_name(layer, part), int(part == "gates")  # there is no hop in no step
+            yield Line(name=name, x=np.arange(first, y.size), y=y[first:], low=low, high=high, arm=arm)
 
 
 def _fitted(layer: Layer) -> Iterator[Line]:
