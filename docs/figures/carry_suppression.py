@@ -28,21 +28,25 @@ def seen(folder: Path) -> list[Row]:
         (layer,) = line["layers"].values()
         early = [place for place, t in enumerate(layer["t"]) if t < READ]
         carry, gates = (median(layer[path][place] for place in early) for path in ("carry", "gates"))
-        rows.append({"step": line["step"], "carry": carry, "gates": gates, "share": carry / (carry + gates)})
+        rows.append(
+            {"step": line["step"], "carry": carry, "gates": gates, "share": carry / ((carry + gates) or 1)}
+        )
     return rows
 
 
 def by_step(runs: dict[str, dict[int, list[Row]]]) -> list[Row]:
     """Median, lowest and highest over seeds, of every arm and step that all of its seeds have."""
-    rows = []
+    told = []
     for arm, seeds in runs.items():
-        for same in zip(*seeds.values(), strict=True):
-            row: Row = {"arm": arm, "step": same[0]["step"], "seeds": len(same)}
+        each_step = [{row["step"]: row for row in rows} for rows in seeds.values()]
+        for step in sorted(set.intersection(*map(set, each_step))):
+            same = [of[step] for of in each_step]
+            row: Row = {"arm": arm, "step": step, "seeds": len(same)}
             for name in ("share", "carry", "gates"):
                 values = [each[name] for each in same]
                 row |= {name: median(values), f"{name}_low": min(values), f"{name}_high": max(values)}
-            rows.append(row)
-    return rows
+            told.append(row)
+    return told
 
 
 def ends(arm: str, seed: int, folder: Path, rows: list[Row]) -> Row:

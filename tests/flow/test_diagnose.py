@@ -380,6 +380,7 @@ def test_lags_count_from_where_a_loss_reads_the_layer():
         assert (verdict.kind, verdict.start, verdict.reach) == ("vanishing", 5, plain.reach)
         assert verdict.decay.rate == pytest.approx(0.3, rel=0.02)
         assert "counted from 5 steps before the end" in verdict.sentence
+    assert flow.diagnose(rnn(0.3), normal(T, B, 1), lambda y, _: y[-6].square().sum(-1)).lag == T - 6
     with pytest.raises(ValueError, match="lag must be one that a layer has before the loss reads it, got 59"):
         flow.diagnose(rnn(0.3), normal(T, B, 1), lambda y, _: y[-6].square().sum(-1), lag=59)
 
@@ -425,6 +426,8 @@ def test_steps_that_the_loss_reads_itself_are_told_from_those_through_time():
     )
     (last,) = flow.diagnose(rnn(1.0), normal(T, B, 1), squares).verdicts
     assert not last.direct
+    carried = flow.diagnose(lstm(12.0), normal(T, B, 1), lambda y, _: y.mean(0).square().sum(-1), lag=40)
+    assert not carried.verdicts[0].direct  # of h alone it is, but most comes along the carry
 
 
 def test_a_layer_that_blocks_paths_is_judged_by_the_mean_over_its_coins():

@@ -220,3 +220,43 @@ def test_detachment_that_does_not_act_is_not_told():
         for mode in (True, False)
     ]
     assert told == ["model: Detach(h=0.5, c=0.0, draw='step', shared=False)", "none"]
+
+
+def test_medians_of_even_batches_lie_in_the_middle_and_show_nan():
+    of, x = model(), normal(T, 2, I)
+    arrays = flow.examine(of, x, squares).arrays
+    (split,) = flow.paths(of, x, lambda y, b: squares(y, b)[-1].sum())
+    norms = split.carry.double().norm(dim=-1).flip(0)
+    np.testing.assert_allclose(arrays["lag/core:0:0/carry"], norms.mean(1), rtol=1e-6)
+    assert arrays["lag/core:0:0/carry"][0] == pytest.approx(arrays["lag/core:0:0/c"][0])
+    bad = torch.tensor([1.0, torch.nan])
+    arrays = flow.examine(of, x, lambda y, b: squares(y, b) * bad).arrays
+    assert np.isnan(arrays["time/core:0:0/h"]).all()
+
+
+def test_absent_steps_make_nothing_fade():
+    lengths = torch.tensor([12, 6, 6, 6, 6])
+    batch = bptt.tasks.Batch(normal(T, 1, I).expand(T, B, I), torch.zeros(B), lengths)
+    one = bptt.nn.SequenceModel(bptt.nn.LSTM(I, H), 3, readout="last")
+    arrays = flow.examine(one, batch, squares).arrays
+    alone = flow.examine(one, bptt.tasks.Batch(normal(T, 1, I), torch.zeros(1), lengths[:1]), squares).arrays
+    key = "unit/core:0:0"
+    np.testing.assert_allclose(arrays[key][6:], alone[key][6:] / B, rtol=1e-5)  # of the mean loss over B
+
+
+def test_the_sample_of_the_forget_gate_is_of_all_units():
+    layer = bptt.nn.LSTM(1, 64)
+    with torch.no_grad():
+        layer.bias_ih_l0[64:65] = -20
+        layer.bias_ih_l0[65:128] = 20
+    values = flow.examine(layer, normal(64, 32, 1), squares).arrays["gates/model:0:0/forget"]
+    assert len(values) == 4000
+    assert 0.005 < (values < 0.5).mean() < 0.03
+
+
+def test_lags_that_count_from_elsewhere_are_drawn_there():
+    found = flow.examine(model(), normal(T, B, I), lambda y, _: squares(y.roll(3, 0), _), lag=5)
+    (layer,) = found.document["layers"]
+    assert layer["verdict"]["start"] == 3
+    first, last, _ = layer["verdict"]["fit"]
+    assert (first, last) == (4, 8)

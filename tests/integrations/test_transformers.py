@@ -138,6 +138,8 @@ def test_recovers_from_an_error(tmp_path):
     whole, hf.model.net.readout.forward = hf.model.net.readout.forward, None
     with pytest.raises(TypeError, match="not callable"):
         hf.train()
+    assert hooks(hf.model) == 0  # at once, for nobody may ever train it again
+    assert not {"clip_grad_norm_", "training_step"} & (vars(hf.accelerator).keys() | vars(hf).keys())
     hf.model.net.readout.forward = whole
     hf.train()
     assert len(logged(hf)) == 6

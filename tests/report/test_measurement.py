@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -100,6 +101,13 @@ def test_what_is_missing_or_damaged_is_named_and_in_no_number(folder, tmp_path):
     page = report.write(copy).index.read_text(encoding="utf-8")
     assert "2 of 14 runs are in no number" in page
     assert {row["seeds"] for row in table(copy / "report/summary.csv") if row["arm"] == "gru"} == {"1"}
+
+
+def test_what_another_run_measured_is_not_taken_for_this_ones(folder, tmp_path):
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    shutil.copy(copy / "rnn/seed-0/measured.json", copy / "lstm/seed-0/measured.json")
+    missing = report.measurement(*report.load(copy)).missing
+    assert missing == {"lstm/seed-0": "measured.json is another run's: rnn, seed 0"}
 
 
 def test_a_measurement_beside_a_training_has_a_page_of_its_own(folder, make_study, tmp_path):

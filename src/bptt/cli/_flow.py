@@ -255,7 +255,7 @@ def _show(examined: "Sequence[Examination]") -> None:
     for each in examined:
         console.print(f"{each.document['name']}: {each.document['sentence']}")
         for verdict in each.diagnosis.verdicts:
-            if not each.document["sentence"].startswith(verdict.sentence):
+            if len(each.diagnosis.verdicts) > 1:
                 console.print(f"  {verdict.sentence}")
             for remedy in verdict.remedies:
                 console.print(f"  - {remedy.action}: {remedy.reason}")

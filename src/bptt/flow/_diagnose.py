@@ -21,7 +21,7 @@ from ._reach import called_on_leaf
 from ._remedies import Facts, remedies
 from ._taps import Key, Ours
 from ._trajectory import Trajectory, followed
-from ._verdict import Verdict, decisive, judge
+from ._verdict import Verdict, decisive, judge, lags_from_first
 
 Loss = Callable[[Tensor, Any], Tensor]
 
@@ -198,7 +198,7 @@ def wanted_lag(lag: int | None, profiles: Sequence[LagProfile]) -> int:
     if longest < 1:
         raise ValueError("sequences must have at least 2 steps before the loss, got 1")
     if lag is None:
-        return longest
+        return max(1, max(map(lags_from_first, profiles)) - 1)
     if not 1 <= lag <= longest:
         raise ValueError(
             f"lag must be from 1 to {longest}, which is as far as the sequences go back, got {lag}"
@@ -230,8 +230,8 @@ def _direct(verdict: Verdict, profile: LagProfile, cut: LagProfile) -> bool:
     lag = verdict.start + verdict.lag
     if lag >= profile.h.shape[1]:
         return False
-    share = cut.h[:, lag] / profile.h[:, lag]
-    return bool(share.nanmedian() >= 0.5)
+    share = cut.state[:, lag] / profile.state[:, lag]
+    return bool(share.nanquantile(0.5) >= 0.5)
 
 
 def _of_taps(run: Trajectory) -> torch.dtype:

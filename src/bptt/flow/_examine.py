@@ -135,6 +135,7 @@ def _layer(verdict: Verdict) -> dict[str, Any]:
         "rate": None if decay is None else _finite(decay.rate),
         "rate_interval": None if decay is None else _finite(decay.rate_interval),
         "fit": None if decay is None or verdict.direct or verdict.least else _drawn(verdict, decay),
+        "start": verdict.start,
         "reach": verdict.reach,
         "noise": verdict.floor,
         "within_reach": verdict.within_reach,

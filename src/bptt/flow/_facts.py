@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import Module
 
 from ._copied import Call
-from ._flows import norms
+from ._flows import median_of, norms
 from ._lags import LagProfile
 from ._paths import Paths, paths
 from ._remedies import Facts
@@ -69,8 +69,8 @@ def with_carry(facts: Facts, verdict: Verdict, profile: LagProfile, split: Mappi
     lag = verdict.start + verdict.lag
     return replace(
         facts,
-        carry=profile.lagged(each.share)[lag].nanmedian().item(),
-        carry_reaches=bool(kept[lag].nanmedian() >= VANISHED),
+        carry=median_of(profile.lagged(each.share))[lag].item(),
+        carry_reaches=bool(median_of(kept)[lag] >= VANISHED),
     )
 
 

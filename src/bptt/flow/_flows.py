@@ -72,6 +72,14 @@ def key_of(name: str, layer: int, direction: int) -> str:
     return f"{name or 'model'}:{layer}:{direction}"
 
 
+def median_of(values: Tensor, there: Tensor | None = None) -> Tensor:
+    """(M, B) → (M,): over the sequences that are there, NaN where one is; not told which, over no NaN."""
+    if there is None:
+        return values.nanquantile(0.5, dim=1)
+    median = torch.where(there, values, torch.nan).nanquantile(0.5, dim=1)
+    return torch.where((there & values.isnan()).any(1), torch.nan, median)
+
+
 def norms(gradient: Tensor) -> Tensor:
     """(T, B, H) → (T, B), in float64, where no square overflows or vanishes."""
     return torch.linalg.vector_norm(gradient, dim=-1, dtype=torch.float64)

@@ -80,6 +80,11 @@ class LagProfile:
     def _deepest_row(self) -> int:
         return int(self.depth.sum(1).argmax())
 
+    @property
+    def state(self) -> Tensor:
+        """`(J, T, B)`: with respect to the full state, h alone or h and c together."""
+        return self.h if self.c is None else torch.hypot(self.h, self.c)
+
     def _of(self, state: str) -> Tensor:
         values = self.c if state == "c" else self.h
         if values is None:

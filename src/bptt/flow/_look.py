@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from .. import nn
 from ._decay import fit_line
-from ._flows import key_of, norms
+from ._flows import key_of, median_of, norms
 from ._input import Given, keys
 from ._pairs import Gradients, listen
 from ._paths import Paths
@@ -88,7 +88,7 @@ class Reading:
                 t = torch.tensor(layer.t, device=found.carry.device)
                 parts = [norms(part[t]) for part in (found.carry, found.gates)]
                 there = _there(t, lengths, parts[0])
-                carry, gates = (tuple(_median(part, there).tolist()) for part in parts)
+                carry, gates = (tuple(median_of(part, there).tolist()) for part in parts)
                 layer = replace(layer, carry=carry, gates=gates)
             layers.append(layer)
         return replace(self, layers=tuple(layers))
@@ -213,7 +213,7 @@ def _medians(calls: Sequence[_Call]) -> dict[str, Tensor]:
     medians = {}
     for path in longest.norms:
         values = together([call.norms[path] for call in calls], torch.nan)
-        medians[path] = _median(values, there)
+        medians[path] = median_of(values, there)
     return medians
 
 
@@ -222,12 +222,6 @@ def _there(steps: Tensor, lengths: Tensor | None, like: Tensor) -> Tensor:
     if lengths is None:
         return torch.ones_like(like, dtype=torch.bool)
     return steps.unsqueeze(1) < lengths.to(steps.device)
-
-
-def _median(values: Tensor, there: Tensor) -> Tensor:
-    """(M, B) → (M,) over the sequences that are there; NaN where one of them is."""
-    median = torch.where(there, values, torch.nan).nanquantile(0.5, dim=1)
-    return torch.where((there & values.isnan()).any(1), torch.nan, median)
 
 
 def _layer_reading(name: str, key: Key, longest: _Call, medians: Mapping[str, Tensor]) -> LayerReading:

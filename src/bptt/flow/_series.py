@@ -12,11 +12,13 @@ from torch.nn import Module
 from torch.nn.utils.rnn import PackedSequence
 
 from .. import nn
+from ..streams import stream
 from ._copied import Call, copied
 from ._diagnose import Diagnosis
 from ._facts import place_of, split_by_lag
-from ._flows import key_of, norms
+from ._flows import key_of, median_of, norms
 from ._gates import gates
+from ._input import Given
 from ._lags import LagProfile
 from ._lyapunov import lyapunov
 from ._reach import reach
@@ -175,6 +177,7 @@ def _over_time(subject: Subject, _: Diagnosis) -> Iterator[tuple[str, np.ndarray
         with tapped_once(nn.recurrent_layers(mine)) as calls:
             loss = subject.loss(subject.call(mine, subject.batch), subject.batch).mean()
         for name, each in calls.items():
+            there = _there(each.given)
             for (layer, direction), taps in each.taps.items():
                 key = key_of(name, layer, direction)
                 states = {path: tap for path, tap in taps._asdict().items() if tap is not None}
@@ -182,9 +185,9 @@ def _over_time(subject: Subject, _: Diagnosis) -> Iterator[tuple[str, np.ndarray
                     loss, list(states.values()), retain_graph=True, materialize_grads=True
                 )
                 for state, gradient in zip(states, found, strict=True):
-                    there = _there(norms(gradient), each.given.lengths)
-                    yield f"time/{key}/{state}", _array(there.nanmedian(1).values)
-                yield f"unit/{key}", _array(found[-1].double().abs().mean(1))
+                    yield f"time/{key}/{state}", _array(median_of(norms(gradient), there))
+                size = found[-1].double().abs()
+                yield f"unit/{key}", _array((size * there.unsqueeze(-1)).sum(1) / there.sum(1, keepdim=True))
 
 
 def _paths(subject: Subject, diagnosis: Diagnosis) -> Iterator[tuple[str, np.ndarray]]:
@@ -195,8 +198,8 @@ def _paths(subject: Subject, diagnosis: Diagnosis) -> Iterator[tuple[str, np.nda
             continue
         depth = int(profile.depth.max())
         for path in ("carry", "gates"):
-            by_lag = profile.lagged(norms(getattr(each, path)))[:depth].nanmedian(1).values
-            yield f"lag/{key_of(*place_of(profile))}/{path}", _array(by_lag)
+            by_lag = profile.lagged(norms(getattr(each, path)))[:depth]
+            yield f"lag/{key_of(*place_of(profile))}/{path}", _array(median_of(by_lag))
 
 
 def _reach(subject: Subject, _: Diagnosis) -> Iterator[tuple[str, np.ndarray]]:
@@ -233,9 +236,10 @@ def _gates(subject: Subject, _: Diagnosis) -> Iterator[tuple[str, np.ndarray]]:
         if each.memory is None or each.values is None:
             continue
         yield f"{place}/memory", _array(torch.stack([each.quantile(q, "memory") for q in (0.1, 0.5, 0.9)], 1))
-        kept = each.values["f" if "f" in each.values else "z"].flatten()
+        kept = each.values["f" if "f" in each.values else "z"].flatten().cpu()
         kept = kept[~kept.isnan()]
-        yield f"{place}/forget", _array(kept[:: -(-len(kept) // _FORGET)])
+        drawn = torch.randperm(len(kept), generator=stream(0, "flow.forget"), device="cpu")[:_FORGET]
+        yield f"{place}/forget", _array(kept[drawn.sort().values])
 
 
 def _spectra(subject: Subject, diagnosis: Diagnosis) -> Iterator[tuple[str, np.ndarray]]:
@@ -269,11 +273,12 @@ def _check_work(model: Module, steps: int) -> None:
         )
 
 
-def _there(values: Tensor, lengths: Tensor | None) -> Tensor:
-    if lengths is None:
-        return values
-    steps = torch.arange(len(values), device=values.device)[:, None]
-    return torch.where(steps < lengths.to(values.device), values, torch.nan)
+def _there(given: Given) -> Tensor:
+    """Whether the sequences have the steps, `(T, B)`."""
+    device = given.data.device
+    if given.lengths is None:
+        return torch.ones(given.T, given.B, dtype=torch.bool, device=device)
+    return torch.arange(given.T, device=device)[:, None] < given.lengths.to(device)
 
 
 def _number(value: Any) -> float:

@@ -163,8 +163,7 @@ def judge(
     floor = max(REACH, torch.finfo(state).eps)
     underflow = torch.finfo(gradient).smallest_normal / torch.finfo(gradient).eps
     verdict = Verdict(profile.name, profile.layer, profile.direction, of, lag, floor)
-    whole = profile.h if profile.c is None else torch.hypot(profile.h, profile.c)
-    values, depth, start = _from_first(whole.permute(2, 0, 1).cpu().double(), profile.depth.T.cpu())
+    values, depth, start = _from_first(profile)
     there = torch.arange(values.shape[-1]) < depth.unsqueeze(-1)
     if not values[there].isfinite().all():
         return replace(verdict, kind="non-finite")
@@ -211,8 +210,14 @@ def _least(median: Tensor) -> tuple[int, float] | None:
     return (lag, median[lag].item()) if 100 * median[lag] <= median[-1] else None
 
 
-def _from_first(values: Tensor, depth: Tensor) -> tuple[Tensor, Tensor, int]:
+def lags_from_first(profile: LagProfile) -> int:
+    """How many lags there are, counted from where the loss reads the layer."""
+    return int(_from_first(profile)[1].max())
+
+
+def _from_first(profile: LagProfile) -> tuple[Tensor, Tensor, int]:
     """By lag from the first that has a gradient, `(B, J, K)`; depths `(B, J)` from there; which it is."""
+    values, depth = profile.state.permute(2, 0, 1).cpu().double(), profile.depth.T.cpu()
     K = values.shape[-1]
     some = (values != 0) & (torch.arange(K) < depth.unsqueeze(-1))
     first = torch.where(some.any(-1), some.to(torch.int8).argmax(-1), 0)

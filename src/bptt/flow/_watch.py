@@ -40,7 +40,7 @@ class Watch:
         try:
             yield
         except BaseException:
-            self._forget()
+            self.cancel()
             raise
         self.end()
 
@@ -49,7 +49,8 @@ class Watch:
 
         A step that was begun and not ended is forgotten.
         """
-        self._forget()
+        self._hooks.close()
+        self._begun = None
         if not self.due(number):
             return
         layers = recurrent(self._model)
@@ -64,6 +65,11 @@ class Watch:
         if self._begun is not None:
             self._hooks.close()
             self._begun, self._ended = None, self._begun
+
+    def cancel(self) -> None:
+        """Forget the step that was begun or ended, as after an error; nothing if there is none."""
+        self._hooks.close()
+        self._begun = self._ended = None
 
     def clipped(self, before: float, after: float) -> None:
         """Tell the norm of the gradient of all weights, before and after clipping, of a step that is due."""
@@ -88,10 +94,6 @@ class Watch:
                 stacklevel=2,
             )
         return reading
-
-    def _forget(self) -> None:
-        self._hooks.close()
-        self._begun = None
 
 
 def watch(model: Module, *, every: int = 100, scaler: torch.amp.GradScaler | None = None) -> Watch:

@@ -97,11 +97,17 @@ class LightningFlow(Callback):
 
     @override
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._end()
+        self._cancel()
 
     @override
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self._cancel()
+
+    def _cancel(self) -> None:
+        began = self._step is not None
         self._end()
+        if began:
+            self._watch.cancel()
 
     def _end(self) -> None:
         if self._step is not None:

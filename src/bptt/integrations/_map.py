@@ -13,6 +13,8 @@ from matplotlib.patches import Patch
 
 from ._scalars import reverse
 
+_RANGE = 1e12  # of the colours: what is smaller has that of the smallest
+
 _ZERO, _NOT_FINITE, _NOWHERE = map(to_rgba, ("#56B4E9", "#D55E00", "#FFFFFF"))  # none is in cividis
 SERIES = {
     "h": "‖dL/dh‖",
@@ -31,9 +33,10 @@ def drawn(key: str, steps: Sequence[int], layers: Sequence[Mapping[str, Any]], o
     lags, norms = _by_lag(layers, of, reverse(key))
     nowhere, zero, bad = norms < 0, norms == 0, ~np.isfinite(norms)
     plain = norms[~(nowhere | zero | bad)]
-    low, high = (plain.min(), plain.max()) if plain.size else (1.0, 1.0)
+    high = plain.max() if plain.size else 1.0
+    low = max(plain.min(), high / _RANGE) if plain.size else 1.0
     scale, colours = LogNorm(low, high), colormaps["cividis"]
-    image = colours(scale(np.where(nowhere | zero | bad, high, norms)))
+    image = colours(scale(np.where(nowhere | zero | bad, high, np.maximum(norms, low))))
     image[zero], image[bad], image[nowhere] = _ZERO, _NOT_FINITE, _NOWHERE
 
     figure = Figure(figsize=(7, 4), dpi=100, layout="constrained")

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 from torch.nn import Module
@@ -11,7 +12,7 @@ from .. import flow
 from ._scalars import gradient_norm, scalars
 
 try:
-    from accelerate import Accelerator, DistributedType
+    from accelerate import DistributedType
     from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState
 except ImportError as error:
     raise ImportError(
@@ -45,7 +46,7 @@ class TransformersFlow(TrainerCallback):
     def __init__(self, trainer: Trainer, every: int = 100) -> None:
         self.every = every
         self._trainer = trainer
-        self._clipping = ExitStack()
+        self._patches = ExitStack()
         self._before: list[float] = []
 
     @override
@@ -61,18 +62,21 @@ class TransformersFlow(TrainerCallback):
     @override
     def on_step_begin(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
         step = state.global_step + 1
-        self._clipping.close()
+        self._patches.close()
         self._watch.begin(step)
         if self._watch.due(step):
-            self._before = self._clipping.enter_context(_norms_of_clipping(self._trainer.accelerator))
+            self._patches.enter_context(_patched(self._trainer, "training_step", self._step))
+            self._before = []
+            self._patches.enter_context(_patched(self._trainer.accelerator, "clip_grad_norm_", self._clip))
 
     @override
     def on_pre_optimizer_step(
         self, args: Any, state: TrainerState, control: Any, *, model: Module, **kwargs: Any
     ) -> None:
-        self._clipping.close()
-        if self._watch.due(state.global_step + 1):
+        self._patches.close()
+        if self._before:
             self._watch.clipped(self._before[-1], gradient_norm(model.parameters()))
+            self._before = []
 
     @override
     def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
@@ -85,23 +89,34 @@ class TransformersFlow(TrainerCallback):
 
     @override
     def on_train_end(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
-        self._clipping.close()
-        self._watch.end()
+        self._patches.close()
+        self._watch.cancel()
+
+    def _step(self, step: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        # The trainer calls nobody back after an error.
+        try:
+            return step(*args, **kwargs)
+        except BaseException:
+            self._patches.close()
+            self._watch.cancel()
+            raise
+
+    def _clip(self, clip: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        # The trainer calls back only after clipping, when the norm before is lost.
+        norm = clip(*args, **kwargs)
+        self._before.append(float(norm))
+        return norm
 
 
 @contextmanager
-def _norms_of_clipping(accelerator: Accelerator) -> Iterator[list[float]]:
-    """What clipping returns, noted: the trainer calls back only after it, when the norm before is lost."""
-    clip: Callable[..., Any] = accelerator.clip_grad_norm_
-    found: list[float] = []
-
-    def noted(*args: Any, **kwargs: Any) -> Any:
-        norm = clip(*args, **kwargs)
-        found.append(float(norm))
-        return norm
-
-    accelerator.clip_grad_norm_ = noted
+def _patched(owner: Any, name: str, by: Callable[..., Any]) -> Iterator[None]:
+    """Inside, a method is `by`, which gets what it was first."""
+    mine, own = name in vars(owner), getattr(owner, name)
+    setattr(owner, name, partial(by, own))
     try:
-        yield found
+        yield
     finally:
-        del accelerator.clip_grad_norm_
+        if mine:
+            setattr(owner, name, own)
+        else:
+            delattr(owner, name)

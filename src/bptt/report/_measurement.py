@@ -91,19 +91,22 @@ def measurement(study: Study) -> Measurement:
             missing[run.name] = "it has not been measured"
             continue
         try:
-            rows += [{"arm": run.arm, "seed": run.seed, **row} for row in _rows(path)]
+            rows += [{"arm": run.arm, "seed": run.seed, **row} for row in _rows(path, run.arm, run.seed)]
         except DamagedError as error:
             missing[run.name] = str(error)
     return Measurement(study=study, rows=tuple(rows), missing=missing)
 
 
-def _rows(path: Path) -> list[dict[str, Any]]:
+def _rows(path: Path, arm: str, seed: int) -> list[dict[str, Any]]:
     page = read_object(path)
     text = json.dumps(
         {key: page[key] for key in page if key != "sha256"}, sort_keys=True, separators=(",", ":")
     )
     if hashlib.sha256(text.encode()).hexdigest() != page.get("sha256"):
         raise DamagedError(f"{path.name} has been changed: its sha256 is not that of its other keys")
+    spec = need(page, "spec", dict, path.name)
+    if (spec.get("arm"), spec.get("seed")) != (arm, seed):
+        raise DamagedError(f"{path.name} is another run's: {spec.get('arm')}, seed {spec.get('seed')}")
     return [
         {key: need(row, key, int, path.name) for key in ("steps", "coin")}
         | {

@@ -230,7 +230,7 @@ def test_a_click_on_a_step_tints_those_it_depends_on(asked, kind):
     np.testing.assert_allclose(found["shares"], [*expected, *[0] * (flows.T - 21)], atol=0.06)
     assert found["titles"][10].endswith(": 0.349")
     assert found["titles"][30].endswith(": exactly 0")
-    assert "depends most on step 20" in found["told"]
+    assert "depends most on the input of step 20" in found["told"]
     asked.press("ArrowRight")  # the step that was clicked has the focus
     found = tints(asked, kind)
     assert (found["chosen"], found["focused"]) == ([40], 40)
@@ -240,7 +240,7 @@ def test_steps_with_inf_and_nan_look_and_read_like_it(asked):
     found = tints(asked, "broken")
     assert found["names"][:4] == ["cell nan", "cell inf", "cell zero", "cell"]
     assert [title.rpartition(": ")[2] for title in found["titles"][:3]] == ["NaN", "Inf", "exactly 0"]
-    assert "depends most on step 1 " in found["told"]
+    assert "depends most on the input of step 1 " in found["told"]
 
 
 # How colours look to those who lack one kind of cone (Machado et al. 2009), in linear RGB.

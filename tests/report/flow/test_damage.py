@@ -53,6 +53,13 @@ DAMAGES = {
     "fit": (verdict(rate=None), "fit must be null without a finite rate above 0"),
     "remedies": (verdict(remedies=["clip"]), "verdict: remedies must be a list of objects"),
     "text": (page(input={"kind": "text", "text": "short"}), "text must be 60 characters, one for each step"),
+    "late": (
+        verdict(start=60),
+        "start and fit of core:0:0 must be lags of 60, 0 <= first < last, got 60 and",
+    ),
+    "backwards": (verdict(fit=[9, 3, 0.0]), "start and fit of core:0:0 must be lags of 60"),
+    "endless": (verdict(fit=[0, 1e15, 0.0]), "start and fit of core:0:0 must be lags of 60"),
+    "infinite": (page(input={"kind": "image", "shape": ["inf", 1]}), "shape must be two whole numbers"),
     "image": (page(input={"kind": "image", "shape": [2, 3]}), "shape must be that of an image of 60 pixels"),
     "no lag": (
         without(f"lag/{KEY}/h", f"lag/{KEY}/h_low", f"lag/{KEY}/h_high"),
@@ -125,6 +132,10 @@ def test_any_flipped_byte_is_refused_or_harmless(whole, tmp_path):
         (whole / "flow.npz").write_bytes(damaged)
         with suppress(report.ReportError):
             report.write_flow([whole], tmp_path / "out.html")
+            with np.load(whole / "flow.npz") as read, np.load(io.BytesIO(raw)) as was:
+                assert read.files == was.files
+                for name in was.files:
+                    np.testing.assert_array_equal(read[name], was[name])
 
 
 def test_a_member_that_is_no_array_is_refused(whole, tmp_path):

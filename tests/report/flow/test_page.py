@@ -142,6 +142,32 @@ def test_the_wanted_lag_is_named_on_the_side_where_there_is_room(write, lag, sid
     assert (note["x"], note["xanchor"]) == (lag, side)
 
 
+def test_where_the_loss_reads_a_layer_late_all_lags_move(write):
+    late = flows.layer(start=7, fit=[8, 30, -1.0])
+    content = flows.arrays()
+    for part in "hc":
+        content[f"lag/{KEY}/{part}"][:7] = 0
+    drawn = dict(plots(write((flows.document(layers=[late], wanted_lag=20), content))))[LAG]
+    floor, wanted = drawn["layout"]["shapes"]
+    assert wanted["x0"] == 27
+    ends = [content[f"lag/{KEY}/{part}"][7] for part in "hc"]
+    assert floor["y0"] == pytest.approx(1e-6 * np.hypot(*ends))
+
+
+def test_many_layers_have_smaller_maps(write):
+    def cells(count):
+        keys = [f"core:{number}:0" for number in range(count)]
+        content = {f"unit/{key}": np.ones((400, 300)) for key in keys}
+        lags = ("h", "h_low", "h_high", "c", "c_low", "c_high")
+        content |= {f"lag/{key}/{part}": 0.9 ** np.arange(9.0) for key in keys for part in lags}
+        layers = [flows.layer(key, label=f"layer {key}", fit=[1, 8, -0.1]) for key in keys]
+        page = write((flows.document(layers=layers, wanted_lag=5), content), out=f"{count}.html")
+        return [np.shape(plot["data"][0]["z"]) for title, plot in plots(page) if "units" in title]
+
+    assert set(cells(2)) == {(160, 160)}
+    assert set(cells(16)) == {(80, 80)}
+
+
 def test_a_gradient_that_grows_has_no_half_life(write):
     out = write((flows.document(layers=[flows.layer(rate=1.05)]), flows.arrays(rate=1.05)))
     drawn = dict(plots(out))[LAG]

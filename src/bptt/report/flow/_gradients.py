@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ._drawing import Drawing
-from ._heat import Grid, heat
+from ._heat import Grid, heat, most_of
 from ._lines import Axes, Line, lines
 from ._measurement import Layer, Measurement, Verdict
 from ._words import shown, with_interval
@@ -18,7 +18,8 @@ def lag(found: Measurement, layer: Layer) -> Drawing:
     """The gradient against lag, with its paths, the fitted line, the noise floor and the wanted lag."""
     verdict = layer.verdict
     drawn = [*_measured(found, layer), *_fitted(layer)]
-    ends = [value[0] for part in "hc" if (value := found.get(f"lag/{layer.key}/{part}")) is not None]
+    start, wanted = verdict.start, verdict.start + found.wanted_lag
+    ends = [value[start] for part in "hc" if (value := found.get(f"lag/{layer.key}/{part}")) is not None]
     floor = float(np.hypot.reduce(ends)) * (verdict.noise or 0)
     last = max(line.x[-1] for line in drawn)
     caption = (
@@ -29,13 +30,15 @@ def lag(found: Measurement, layer: Layer) -> Drawing:
     if any(f"lag/{layer.key}/{path}" in found.arrays for path in PARTS[2:]):
         caption += (
             " Along the carry: what arrives by the carry alone; through the gates: by at least one hop "
-            "through them."
+            "through them; both of the loss at the position with the most steps before it."
         )
     if verdict.fit:
         caption += (
             f" The thin line without marks: the fitted exponential, times {shown(verdict.rate)} per step."
         )
-    if 0 < found.wanted_lag > last:
+    if start:
+        caption += f" The loss reads the layer {start} steps before its position: its lags count from there."
+    if wanted > last:
         caption += f" The wanted lag, {found.wanted_lag}, is beyond the lags measured."
     return lines(
         f"Gradient against lag: {layer.label}",
@@ -44,7 +47,7 @@ def lag(found: Measurement, layer: Layer) -> Drawing:
             x="lag k (steps from the loss back to the state)",
             y="gradient norm ‖∂L<sub>j</sub>/∂s<sub>j−k</sub>‖",
             levels=(("noise floor", floor),) if 0 < floor < np.inf else (),
-            uprights=(("wanted lag", found.wanted_lag),) if found.wanted_lag <= last else (),
+            uprights=(("wanted lag", wanted),) if wanted <= last else (),
         ),
         drawn,
         layer.key,
@@ -94,6 +97,7 @@ def maps(found: Measurement, layer: Layer) -> Iterator[Drawing]:
                     z=over.T,
                     x_title="training step",
                     y_title="time step t",
+                    most=most_of(len(found.layers)),
                 ),
                 layer.key,
             )
@@ -111,6 +115,7 @@ def maps(found: Measurement, layer: Layer) -> Iterator[Drawing]:
                 x_title="time step t",
                 y_title="unit",
                 z_title=f"mean of |∂L/∂{s}|",
+                most=most_of(len(found.layers)),
             ),
             layer.key,
         )

@@ -13,13 +13,17 @@ from ._drawing import Drawing, sampled
 from ._words import counted, shown, span
 
 MOST = 160  # cells along each side
+FEWEST, FEW = 40, 8  # of them in a page of very many layers, and the layers up to which there are `MOST`
 DECADES = 12  # of the colour scale
 ROWS, COLUMNS = 10, 7  # of the table under a figure
 
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """Values `z` (rows, columns) at `y` (rows) and `x` (columns); rows may have `names` of their own."""
+    """Values `z` (rows, columns) at `y` (rows) and `x` (columns), drawn in at most `most` cells a side.
+
+    Rows may have `names` of their own.
+    """
 
     x: np.ndarray
     y: np.ndarray
@@ -28,16 +32,17 @@ class Grid:
     y_title: str = ""
     z_title: str = "gradient norm"
     names: Sequence[str] = ()
+    most: int = MOST
 
 
 def heat(title: str, caption: str, grid: Grid, layer: str | None = None) -> Drawing:
     """A figure of coloured cells.
 
     The `z` of its trace is log10 of each value, or one of the words `0`, `Inf` and `NaN`, for each of which
-    the page's script adds cells of one colour. Beyond `MOST` cells a side, each is the largest of a block, in
-    which NaN counts as the largest, then Inf; the caption says so.
+    the page's script adds cells of one colour. Where there are more values than cells, a cell is the largest
+    of a block, in which NaN counts as the largest, then Inf; the caption says so.
     """
-    rows, columns = _starts(grid.z.shape[0]), _starts(grid.z.shape[1])
+    rows, columns = (_starts(side, grid.most) for side in grid.z.shape)
     z = np.maximum.reduceat(np.maximum.reduceat(grid.z, rows, axis=0), columns, axis=1)
     positive = np.log10(z[np.isfinite(z) & (z > 0)])
     low, high = (float(positive.min()), float(positive.max())) if positive.size else (-1.0, 0.0)
@@ -55,7 +60,7 @@ def heat(title: str, caption: str, grid: Grid, layer: str | None = None) -> Draw
     trace = {
         "type": "heatmap",
         "x": grid.x[columns].tolist(),
-        "y": _names(grid.names) or grid.y[rows].tolist(),
+        "y": _names([name for at, name in enumerate(grid.names) if at in rows]) or grid.y[rows].tolist(),
         "z": [[_encoded(value) for value in row] for row in z],
         "zmin": low,
         "zmax": top,
@@ -90,9 +95,14 @@ def heat(title: str, caption: str, grid: Grid, layer: str | None = None) -> Draw
     )
 
 
-def _starts(n: int) -> np.ndarray:
-    """Where the blocks begin into which n places are gathered: as many as places, or `MOST`."""
-    return np.linspace(0, n, min(n, MOST), endpoint=False).astype(int)
+def most_of(layers: int) -> int:
+    """Cells a side of a map of each of so many layers, so that a page of many stays small."""
+    return max(FEWEST, MOST * FEW // max(layers, FEW))
+
+
+def _starts(n: int, most: int) -> np.ndarray:
+    """Where the blocks begin into which n places are gathered: as many as places, or the most."""
+    return np.linspace(0, n, min(n, most), endpoint=False).astype(int)
 
 
 def _encoded(value: float) -> float | str:

@@ -107,11 +107,12 @@ def _measurement(page: _Fields, raw: bytes) -> Measurement:
         frame=_frame(page),
         shown=shown.among("kind", *INPUTS),
         text="" if shown.null("text") else shown.text("text"),
-        shape=tuple(map(int, shown.row("shape", 2) or ())),
+        shape=_shape(shown),
         nonfinite="" if page.null("nonfinite") else page.object("nonfinite").text("sentence"),
         arrays=arrays,
         raw=raw,
     )
+    _check_lags(found)
     _check_reach(found, shown)
     return found
 
@@ -126,6 +127,7 @@ def _layer(layer: _Fields) -> Layer:
         rate=verdict.number("rate"),
         rate_interval=verdict.row("rate_interval", 2),
         fit=verdict.row("fit", 3, signed=True),
+        start=0 if verdict.null("start") else verdict.whole("start"),
         reach=verdict.number("reach"),
         noise=verdict.number("noise"),
         within_reach=verdict.truth("within_reach"),
@@ -141,7 +143,27 @@ def _layer(layer: _Fields) -> Layer:
     )
     if found.fit and not (found.rate and np.isfinite([*found.fit, found.rate]).all()):
         raise verdict.wrong("fit", "null without a finite rate above 0", found.fit)
+    if found.start < 0:
+        raise verdict.wrong("start", "at least 0", found.start)
     return Layer(layer.text("key"), layer.text("label"), layer.among("kind", *GATES), found)
+
+
+def _shape(shown: _Fields) -> tuple[int, ...]:
+    sides = shown.row("shape", 2) or ()
+    if not all(side.is_integer() and side >= 1 for side in sides):
+        raise shown.wrong("shape", "two whole numbers of at least 1", sides)
+    return tuple(map(int, sides))
+
+
+def _check_lags(found: Measurement) -> None:
+    for layer in found.layers:
+        K, verdict = len(found.arrays[f"lag/{layer.key}/h"]), layer.verdict
+        first, last = verdict.fit[:2] if verdict.fit else (0, 1)
+        if verdict.start >= K or not 0 <= first < last < max(K, 2):
+            raise DamagedError(
+                f"flow.json: start and fit of {layer.key} must be lags of {K}, 0 <= first < last, got "
+                f"{verdict.start} and {verdict.fit}"
+            )
 
 
 def _frame(page: _Fields) -> tuple[tuple[str, str], ...]:

@@ -21,7 +21,7 @@ class Verdict:
     """The verdict on a layer: lags and the half-life in steps, the rate as a factor per step.
 
     `fit` is (first lag, last lag, natural log of the value at the first lag); `noise` is relative to the
-    value at lag 0.
+    value at lag `start`, from which the wanted lag and `reach` count.
     """
 
     kind: str
@@ -31,6 +31,7 @@ class Verdict:
     rate: float | None
     rate_interval: tuple[float, ...] | None
     fit: tuple[float, ...] | None
+    start: int
     reach: float | None
     noise: float | None
     within_reach: bool

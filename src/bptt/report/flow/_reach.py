@@ -16,7 +16,7 @@ STRONGEST = 5  # input steps of each output step in the table
 HOW = {
     "text": "The text that the model read, a character per step.",
     "image": "The image that the model read, a pixel per step, row by row.",
-    "values": "The values that the model read: the height of a bar is the value, read like lines of text.",
+    "values": "The steps that the model read, like lines of text; a bar as high as its value if it has one.",
     "tokens": "The tokens that the model read, by number.",
 }
 
@@ -97,6 +97,6 @@ def _table(at: np.ndarray, norms: np.ndarray) -> Table:
     for row in sampled(len(at), 10):
         order = np.argsort(-norms[row], kind="stable")[:STRONGEST]
         rows.append(
-            (Cell(f"{at[row]:g}"), *(Cell(shown(float(norms[row, s])), f"from step {s}") for s in order))
+            (Cell(f"{int(at[row])}"), *(Cell(shown(float(norms[row, s])), f"from step {s}") for s in order))
         )
     return Table(("Output step", *(f"Strongest {n + 1}" for n in range(STRONGEST))), tuple(rows))
