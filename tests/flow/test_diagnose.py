@@ -447,6 +447,8 @@ def test_intervals_and_norms_are_those_of_sequences():
     turned = flow.diagnose(layer, x.flip(1), squares).verdicts[0]
     assert turned.decay.rate_interval == pytest.approx(one.decay.rate_interval, rel=1e-6)
     wild = rnn(1.5)
+    told = flow.diagnose(wild, x[:26], squares).verdicts[0].sentence
+    assert "exploding: the gradient doubles every 1.71 steps (× 1.5 per step)" in told
     clips = [flow.diagnose(wild, x[:26].roll(n, 1), squares).verdicts[0].remedies[0].value for n in (0, 3)]
     assert clips[0] == pytest.approx(clips[1], rel=1e-5)
     norms = []
