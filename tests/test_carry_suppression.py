@@ -2,6 +2,7 @@
 
 import csv
 import importlib
+import re
 from pathlib import Path
 from statistics import median
 
@@ -49,3 +50,17 @@ def test_it_tells_what_the_runs_wrote(script, tmp_path):
         (arm, seed) for arm in ("h-detach-0.5", "vanilla") for seed in ("0", "1")
     ]
     assert (tmp_path / "docs/images/carry-suppression.svg").read_text(encoding="utf-8").endswith("</svg>\n")
+
+
+def test_quoted_shares_are_those_that_are_stored():
+    page = (ROOT / "docs/where_gradients_go.md").read_text(encoding="utf-8")
+    stored = {(row["arm"], row["step"]): row for row in rows(ROOT / "results/carry-suppression/summary.csv")}
+    steps = re.findall(r"(\d+) updates", re.search(r"^\| share of the carry after .*$", page, re.M)[0])
+    for arm in ("vanilla", "h-detach-0.25"):
+        cells = re.search(rf"^\| {arm} \|(.*)\|$", page, re.M)[1].split("|")
+        quoted = [tuple(map(float, re.findall(r"[\d.]+", cell))) for cell in cells]
+        for step, told in zip(steps, quoted, strict=True):
+            row = stored[arm, step]
+            expected = [float(row[name]) for name in ("share", "share_low", "share_high")]
+            assert told == pytest.approx(expected, abs=0.005)
+            assert row["seeds"] == "5"
