@@ -20,7 +20,7 @@ from ._nonfinite import first_nonfinite
 from ._reach import called_on_leaf
 from ._remedies import Facts, remedies
 from ._taps import Key, Ours
-from ._trajectory import Trajectory, followed
+from ._trajectory import followed
 from ._verdict import Verdict, decisive, judge, lags_from_first
 
 Loss = Callable[[Tensor, Any], Tensor]
@@ -116,11 +116,9 @@ def diagnose(
         steps = {place_of(each): each for each in found}
         judged: list[tuple[Verdict, LagProfile, Facts]] = []
         left_out = dict(look.left_out)
-        for profile in profiles:
-            run = steps[place_of(profile)]
-            verdict = judge(
-                profile, lag=wanted, of=run.op.upper(), state=run.h_next.dtype, gradient=_of_taps(run)
-            )
+        for series, profile in zip(look.series, profiles, strict=True):
+            run, gradient = steps[place_of(profile)], series.taps[0].dtype
+            verdict = judge(profile, lag=wanted, of=run.op.upper(), state=run.h_next.dtype, gradient=gradient)
             if verdict is None:
                 left_out[key_of(*place_of(profile))] = f"has no {wanted} steps before the loss reads it"
             else:
@@ -220,9 +218,8 @@ def _cut(layers: Mapping[str, Ours], name: str, given: Given) -> dict[Key, Keeps
 
 
 def _kept(layer: Ours, given: Given, h: float, c: float) -> dict[Key, Keeps]:
-    like = given.data if given.data.is_floating_point() else torch.zeros((), device=given.data.device)
-    carry = None if isinstance(layer, nn.RNN) else like.new_full((given.T,), c)
-    return dict.fromkeys(keys(layer), Keeps(h=like.new_full((given.T,), h), c=carry))
+    carry = None if isinstance(layer, nn.RNN) else given.keep(c)
+    return dict.fromkeys(keys(layer), Keeps(h=given.keep(h), c=carry))
 
 
 def _direct(verdict: Verdict, profile: LagProfile, cut: LagProfile) -> bool:
@@ -232,7 +229,3 @@ def _direct(verdict: Verdict, profile: LagProfile, cut: LagProfile) -> bool:
         return False
     share = cut.state[:, lag] / profile.state[:, lag]
     return bool(share.nanquantile(0.5) >= 0.5)
-
-
-def _of_taps(run: Trajectory) -> torch.dtype:
-    return torch.promote_types(run.x.dtype, torch.float32)

@@ -16,6 +16,11 @@ class Given(NamedTuple):
     lengths: Tensor | None
     data: Tensor
 
+    def keep(self, factor: float) -> Tensor:
+        """The same factor at every step, `(T,)`."""
+        like = self.data if self.data.is_floating_point() else torch.zeros((), device=self.data.device)
+        return like.new_full((self.T,), factor)
+
 
 def given(module: nn.RNNBase, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Given | None:
     """The input of a call; None if it is none that the module can take, which will say so itself."""

@@ -133,12 +133,7 @@ class _Asked:
         torch.set_rng_state(self._random)
 
         def keeps(name: str, x: Given) -> dict[Key, Keeps]:
-            like = x.data if x.data.is_floating_point() else torch.zeros((), device=x.data.device)
-            return {
-                key: Keeps(h=like.new_full((x.T,), factor))
-                for (owner, key), factor in kept.items()
-                if owner == name
-            }
+            return {key: Keeps(h=x.keep(factor)) for (owner, key), factor in kept.items() if owner == name}
 
         with tapped_once(self._layers, keeps) as calls:
             value = scalar(self._loss(self._call(self._model, self._batch), self._batch))
