@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from helpers.problems import assert_same, gradients, leaves, run, run_loop
+from helpers.problems import BACKENDS, assert_same, gradients, leaves, run, run_loop
 
 T, B, H, P = 7, 3, 4, 2
 
@@ -68,3 +68,21 @@ def test_taps_beyond_a_length_do_nothing(op, reverse):
         if name in tapped:
             assert grad[beyond].count_nonzero() == 0
             assert (grad[~beyond] != 0).all()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("number", [0.0, -0.0, 0.25, torch.nan])
+@pytest.mark.parametrize("memory", ["fast", "low"])
+@pytest.mark.parametrize("op", ["lstm", "gru", "rnn"])
+def test_one_number_in_all_places_is_a_tap_like_any_other(op, memory, number, backend):
+    def found(to_tap):
+        a = leaves(op, dtype=torch.float32)
+        tapped = {name: to_tap(tap.shape) for name, tap in taps(op).items()}
+        lengths = torch.tensor([7, 4, 2])
+        outputs = run(op, a, **tapped, lengths=lengths, memory=memory, backend=backend)
+        return outputs | gradients(outputs, {**a, **tapped})
+
+    expected = found(lambda shape: torch.full(shape, number).requires_grad_())
+    one = found(lambda shape: torch.tensor(number).expand(shape).requires_grad_())
+    for name, value in expected.items():
+        torch.testing.assert_close(one[name], value, rtol=0, atol=0, equal_nan=True)

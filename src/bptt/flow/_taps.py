@@ -1,6 +1,5 @@
 """Taps given to layers of ours as they are called."""
 
-import mmap
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -12,8 +11,6 @@ from torch import Tensor
 from .. import nn
 from ..detach import Keeps
 from ._input import Given, given, keys, paths
-
-_LARGE = 1 << 20  # bytes
 
 Key = tuple[int, int]
 Ours = nn.LSTM | nn.GRU | nn.RNN
@@ -29,10 +26,14 @@ class Tapped(NamedTuple):
 
 def taps(layer: Ours, x: Given) -> dict[Key, nn.Taps]:
     """Zeros for every state of a call, whose gradients can be asked for."""
-    widths = {"h": layer.proj_size or layer.hidden_size, "c": layer.hidden_size}
-    zeros = {width: _zeros(x, width) for width in set(widths.values())}  # one memory for all: nobody writes
+    dtype = torch.promote_types(x.data.dtype, torch.float32) if x.data.is_floating_point() else torch.float32
+    zero = torch.zeros((), dtype=dtype, device=x.data.device)  # one in all places: kernels leave it out
+    zeros = {
+        "h": zero.expand(x.T, x.B, layer.proj_size or layer.hidden_size),
+        "c": zero.expand(x.T, x.B, layer.hidden_size),
+    }
     return {
-        key: nn.Taps(**{path: zeros[widths[path]].detach().requires_grad_() for path in paths(layer)})
+        key: nn.Taps(**{path: zeros[path].detach().requires_grad_() for path in paths(layer)})
         for key in keys(layer)
     }
 
@@ -92,13 +93,3 @@ def _tap(begun: Begun, keeps: Callable[[Given], Any], layer: Any, args: Any, kwa
         both[key] = nn.Taps(*sums)
     mine = keeps(x)
     return args, {**kwargs, "taps": both} | ({} if mine is None else {"keeps": mine})
-
-
-def _zeros(x: Given, width: int) -> Tensor:
-    dtype = torch.promote_types(x.data.dtype, torch.float32) if x.data.is_floating_point() else torch.float32
-    shape, size = (x.T, x.B, width), x.T * x.B * width * dtype.itemsize
-    if x.data.device.type != "cpu" or size < _LARGE:
-        return torch.zeros(shape, dtype=dtype, device=x.data.device)
-    # Pages that nobody writes are one page of zeros: they take no memory, and are read from the cache.
-    pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    return torch.frombuffer(pages, dtype=dtype).view(shape)

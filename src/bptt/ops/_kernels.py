@@ -69,12 +69,13 @@ class Kernels:
             out = forward(spec, inputs, keep=False, cells=cells)
         if call.op != "lstm":
             return out.y, out.h_n
-        state = (out.h_n, _cast(out.c_n, a["hx"][1]))
-        return (out.y, state, _cast(out.cells, a["hx"][1])) if cells else (out.y, state)
+        dtype = a["hx"][1].dtype
+        state = (out.h_n, _cast(out.c_n, dtype))
+        return (out.y, state, _cast(out.cells, dtype)) if cells else (out.y, state)
 
 
-def _cast(cell: Tensor | None, like: Tensor) -> Tensor | None:
-    return cell if cell is None or cell.dtype == like.dtype else cell.to(like.dtype)
+def _cast(tensor: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+    return tensor if tensor is None or tensor.dtype == dtype else tensor.to(dtype)
 
 
 def _inputs(call: Call) -> Inputs:
@@ -90,8 +91,8 @@ def _inputs(call: Call) -> Inputs:
         a["w_hh"].contiguous(),
         _dense(a["b_ih"], dtype),
         _dense(a["b_hh"], dtype),
-        _dense(a["h_tap"], dtype),
-        _dense(a.get("c_tap"), real),
+        _cast(a["h_tap"], dtype),
+        _cast(a.get("c_tap"), real),
         None if a["lengths"] is None else a["lengths"].to(a["x"].device, non_blocking=True).contiguous(),
         _dense(a["h_keep"], real),
         _dense(a.get("c_keep"), real),

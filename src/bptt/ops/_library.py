@@ -18,7 +18,7 @@ _KERNELS = ("native", "triton")
 
 def recurrence(spec: Spec, inputs: Inputs, *, keep: bool, cells: bool) -> Outputs:
     """`Outputs` of `Inputs`, as one node of a graph."""
-    return Outputs(*_forward(*spec[:4], keep, cells, *inputs))
+    return Outputs(*_forward(*spec[:4], keep, cells, *map(dense, inputs)))
 
 
 @torch.library.custom_op("bptt::recurrence", mutates_args=())

@@ -17,7 +17,10 @@ class Spec(NamedTuple):
 
 
 class Inputs(NamedTuple):
-    """The arguments of every op, dense. c and keeps have `state_dtype`, the others but lengths x's dtype."""
+    """The arguments of every op. c, its tap and keeps have `state_dtype`, the others but lengths x's dtype.
+
+    All are dense but taps: those may be one number in all places.
+    """
 
     x: Tensor
     h_0: Tensor

@@ -19,6 +19,7 @@ def forward(spec: Spec, a: Inputs, *, keep: bool, cells: bool) -> Outputs:
         check_lengths(a.lengths, n.T, n.B)
     dtype = a.x.dtype
     shapes = kept_shapes(spec, n, a, keep=keep, cells=cells)
+    a = _added(a)
     out = Outputs(
         a.x.new_empty(*shapes.y),  # the caller's: it may be resized, shared or kept, which ends a lease
         a.x.new_empty(*shapes.h_n),
@@ -36,15 +37,15 @@ def backward(
     """The gradients of the inputs; see `_passes.backward`."""
     n = sizes(spec, a)
     # Hooks on saved tensors may have given them other strides.
-    a, out = Inputs._make(_dense(a)), Outputs._make(_dense(out))
+    given, a, out = a, Inputs._make(_dense(_added(a))), Outputs._make(_dense(out))
     grads = dict(zip(grads, _dense(grads.values()), strict=True))
     found = {"h_0": _start(grads["h_n"], a.h_0)}
     if a.c_0 is not None:
         found["c_0"] = _start(grads["c_n"], a.c_0)
     for name in wanted - found.keys():
-        like: Tensor = getattr(a, name)
+        like: Tensor = getattr(given, name)
         leased = name in ("h_tap", "c_tap")
-        found[name] = pool.lease(like.shape, like.dtype) if leased else torch.empty_like(like)
+        found[name] = (pool.lease if leased else a.x.new_empty)(like.shape, dtype=like.dtype)
     gradients = map(found.get, DIFFERENTIABLE)
     call = _call(spec, n, a, *out, grads["y"], grads["cells"], *gradients)
     call.run(spec.op, native.BACKWARD, a.x.dtype)
@@ -58,6 +59,19 @@ def _call(spec: Spec, n: Sizes, a: Inputs, *rest: Tensor | None) -> native.Call:
     return native.Call(
         n.T, n.B, n.I, n.H, spec.reverse, torch.get_num_threads(), 0, *strides, None, 0, *addresses
     )
+
+
+def _added(a: Inputs) -> Inputs:
+    """The same with taps without gaps, and without those that add nothing."""
+    if a.h_tap is None and a.c_tap is None:
+        return a
+    h_tap, c_tap = _dense(None if tap is None or _is_zero(tap) else tap for tap in (a.h_tap, a.c_tap))
+    return a._replace(h_tap=h_tap, c_tap=c_tap)
+
+
+def _is_zero(tap: Tensor) -> bool:
+    """Whether a tap is known to be zero: one number in all places."""
+    return not any(tap.stride()) and tap[0, 0, 0].item() == 0
 
 
 def _dense(tensors: Iterable[Tensor | None]) -> list[Any]:
