@@ -53,13 +53,6 @@ class Decay:
         return exp(min(max(lag * log(self.rate), -700.0), 700.0)) if self.rate > 0 else 0.0
 
 
-def fit_line(log_values: Tensor) -> tuple[Tensor, Tensor]:
-    """Least squares through values at lags 0, 1, …, the last dimension: (slope, value at lag 0)."""
-    K = log_values.shape[-1]
-    lags = torch.arange(K, dtype=log_values.dtype, device=log_values.device)
-    return _line(lags, log_values)
-
-
 def fit(ratios: Tensor, lags: Sequence[int]) -> Decay:
     """The decay of a gradient by lag, of B sequences and J positions.
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -73,11 +74,15 @@ def key_of(name: str, layer: int, direction: int) -> str:
 
 
 def median_of(values: Tensor, there: Tensor | None = None) -> Tensor:
-    """(M, B) → (M,): over the sequences that are there, NaN where one is; not told which, over no NaN."""
-    if there is None:
-        return values.nanquantile(0.5, dim=1)
-    median = torch.where(there, values, torch.nan).nanquantile(0.5, dim=1)
-    return torch.where((there & values.isnan()).any(1), torch.nan, median)
+    """(…, M, B) → (…, M): of the sequences that are there, NaN where one is; not told which, of no NaN."""
+    numbers = values.cpu().numpy()  # which sorts several times faster than torch
+    unknown = np.isnan(numbers)
+    counted = ~unknown if there is None else np.broadcast_to(there.cpu().numpy(), numbers.shape)
+    ordered = np.sort(np.where(counted, numbers, np.nan), -1)
+    n = counted.sum(-1, keepdims=True)
+    low, high = (np.take_along_axis(ordered, at, -1)[..., 0] for at in (np.maximum(n - 1, 0) // 2, n // 2))
+    median = np.where((counted & unknown).any(-1), np.nan, low / 2 + high / 2)
+    return torch.from_numpy(median).to(values)
 
 
 def norms(gradient: Tensor) -> Tensor:

@@ -1,9 +1,11 @@
 """What is seen of the gradients through time at one step of a training."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import dropwhile, takewhile
+from statistics import linear_regression
 from typing import Any, NamedTuple
 
 import torch
@@ -12,7 +14,6 @@ from torch.nn import RNNBase
 from torch.nn import functional as F
 
 from .. import nn
-from ._decay import fit_line
 from ._flows import key_of, median_of, norms
 from ._input import Given, keys
 from ._pairs import Gradients, listen
@@ -21,7 +22,9 @@ from ._record import Recording
 from ._taps import Key
 
 _MOST = 64  # time steps kept
+_PATHS = ("h", "c")
 _AT_ONCE = 1 << 16  # numbers that become float64 while they are in the cache of a CPU
+_LEAST, _LARGEST = 1e-15, 1e15  # of norms whose squares, and those of all that counts, float32 holds
 
 
 @dataclass(frozen=True)
@@ -106,13 +109,13 @@ class Reading:
 class _Call(NamedTuple):
     """What is kept of one backward pass through one call of a layer.
 
-    By lag from the last step that the direction runs through, in strides: norms `(M, B)` of each path, and
-    whether the sequence has the step.
+    By lag from the last step that the direction runs through, in strides: norms `(P, M, B)` of the paths h
+    and, of an LSTM, c, and whether the sequence has the step, `(M, B)`.
     """
 
     T: int
     stride: int
-    norms: Mapping[str, Tensor]
+    norms: Tensor
     there: Tensor
 
 
@@ -144,15 +147,9 @@ class Look:
         for flow in self.replayed.flows:
             series = {"h": flow.h} if flow.c is None else {"h": flow.h, "c": flow.c}
             self._keep(flow.name, (flow.layer, flow.direction), flow.lengths, series)
-        seen = {place: _medians(calls) for place, calls in self._calls.items() if calls}
-        every = [median for medians in seen.values() for median in medians.values()]
-        if every:  # to the host at once
-            flat = torch.cat([median.to(every[0].device) for median in every]).cpu()
-            found = iter(flat.split(list(map(len, every))))
-            seen = {place: {path: next(found) for path in medians} for place, medians in seen.items()}
+        calls = _on_host([call for calls in self._calls.values() for call in calls])
         layers = tuple(
-            _layer_reading(*place, max(self._calls[place], key=_length), medians)
-            for place, medians in seen.items()
+            _layer_reading(*place, [next(calls) for _ in kept]) for place, kept in self._calls.items() if kept
         )
         return Reading(self._step, layers, self.before, self.after)
 
@@ -175,12 +172,10 @@ class Look:
         stride = 1 << max(0, math.ceil(math.log2(T / _MOST)))  # so that those of other lengths fit into it
         first, turned = (0, False) if key[1] else ((T - 1) % stride, True)
 
-        def by_lag(values: Tensor) -> Tensor:
-            return values.flip(0) if turned else values
-
-        kept = {path: by_lag(of(values[first::stride])) for path, values in series.items()}
-        steps = torch.arange(first, T, stride, device=kept["h"].device)
-        there = _there(by_lag(steps), lengths, kept["h"])
+        kept = torch.stack([of(series[path][first::stride]) for path in _PATHS if path in series])
+        there = _there(torch.arange(first, T, stride, device=kept.device), lengths, kept[0])
+        if turned:
+            kept, there = kept.flip(1), there.flip(0)
         self._calls[name, key].append(_Call(T, stride, kept, there))
 
     def _scale_now(self) -> float:
@@ -190,9 +185,13 @@ class Look:
 
 
 def _norms(gradient: Tensor) -> Tensor:
-    """(M, B, H) → (M, B) in float64; on a CPU a few steps at a time."""
-    if gradient.device.type != "cpu":
+    """(M, B, H) → (M, B) in float64, of float32 on a CPU as precisely as float32 gives."""
+    if gradient.device.type != "cpu" or gradient.dtype != torch.float32:
         return norms(gradient)
+    quick = torch.linalg.vector_norm(gradient, dim=-1)
+    least, most = quick.aminmax()
+    if least > _LEAST and most < _LARGEST:
+        return quick.double()
     return torch.cat([norms(few) for few in gradient.split(max(1, _AT_ONCE // gradient[0].numel()))])
 
 
@@ -200,21 +199,29 @@ def _length(call: _Call) -> int:
     return call.T
 
 
-def _medians(calls: Sequence[_Call]) -> dict[str, Tensor]:
-    """The median of each path over the sequences of all calls, `(M,)` by lag."""
+def _on_host(calls: Sequence[_Call]) -> Iterator[_Call]:
+    """The same on the CPU, the norms of all at once."""
+    if not calls:
+        return
+    device = calls[0].norms.device
+    together = torch.cat([call.norms.flatten().to(device) for call in calls]).cpu()
+    for call, values in zip(calls, together.split([call.norms.numel() for call in calls]), strict=True):
+        yield call._replace(norms=values.view_as(call.norms), there=call.there.cpu())
+
+
+def _medians(calls: Sequence[_Call]) -> Tensor:
+    """The median of each path over the sequences of all calls, `(P, M)` by lag."""
     longest = max(calls, key=_length)
 
-    def together(parts: Sequence[Tensor], missing: float) -> Tensor:
-        parts = [part[:: longest.stride // call.stride] for part, call in zip(parts, calls, strict=True)]
-        M = max(map(len, parts))
-        return torch.cat([F.pad(part, (0, 0, 0, M - len(part)), value=missing) for part in parts], 1)
+    def together(parts: Iterable[Tensor], missing: float) -> Tensor:
+        parts = [
+            part[..., :: longest.stride // call.stride, :] for part, call in zip(parts, calls, strict=True)
+        ]
+        M = len(longest.there)
+        return torch.cat([F.pad(part, (0, 0, 0, M - part.shape[-2]), value=missing) for part in parts], -1)
 
     there = together([call.there for call in calls], False)
-    medians = {}
-    for path in longest.norms:
-        values = together([call.norms[path] for call in calls], torch.nan)
-        medians[path] = median_of(values, there)
-    return medians
+    return median_of(together([call.norms for call in calls], torch.nan), there)
 
 
 def _there(steps: Tensor, lengths: Tensor | None, like: Tensor) -> Tensor:
@@ -224,21 +231,22 @@ def _there(steps: Tensor, lengths: Tensor | None, like: Tensor) -> Tensor:
     return steps.unsqueeze(1) < lengths.to(steps.device)
 
 
-def _layer_reading(name: str, key: Key, longest: _Call, medians: Mapping[str, Tensor]) -> LayerReading:
+def _layer_reading(name: str, key: Key, calls: Sequence[_Call]) -> LayerReading:
     layer, direction = key
+    longest, medians = max(calls, key=_length), _medians(calls)
     lags = range(0, longest.T, longest.stride)
     t = lags if direction else [longest.T - 1 - lag for lag in reversed(lags)]
-    by_step = {
-        path: tuple((median if direction else median.flip(0)).tolist()) for path, median in medians.items()
-    }
-    half_life = _half_life(medians.get("c", medians["h"]).log(), longest.stride)
-    return LayerReading(name, layer, direction, tuple(t), by_step["h"], by_step.get("c"), half_life)
+    h, *c = (tuple(each.tolist()) for each in (medians if direction else medians.flip(1)))
+    half_life = _half_life(medians[-1].tolist(), longest.stride)
+    return LayerReading(name, layer, direction, tuple(t), h, c[0] if c else None, half_life)
 
 
-def _half_life(logs: Tensor, stride: int) -> float | None:
-    """In time steps, of logarithms `(M,)` by lag: from the first finite one to the last before another."""
-    finite = logs.isfinite()
-    begun = finite.cumsum(0) > 0
-    run = logs[finite & (finite | ~begun).cumprod(0).bool()]
-    slope = fit_line(run)[0].item() / stride
+def _half_life(medians: Sequence[float], stride: int) -> float | None:
+    """In time steps, of medians by lag: from the first with a finite logarithm to the last before another."""
+
+    def finite(median: float) -> bool:
+        return 0 < median < math.inf
+
+    logs = [math.log(median) for median in takewhile(finite, dropwhile(lambda m: not finite(m), medians))]
+    slope = linear_regression(range(len(logs)), logs).slope / stride if len(logs) > 1 else 0
     return -math.log(2) / slope if slope < 0 else None
