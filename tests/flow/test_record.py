@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from helpers.problems import BACKENDS
 from helpers.twins import KINDS
 from torch.nn.utils.rnn import pack_padded_sequence
 
@@ -240,6 +241,20 @@ def test_a_compiled_model_is_recorded(library):
     (found,) = recording.flows
     torch.testing.assert_close(found.h, eager.flows[0].h)
     torch._dynamo.reset()  # what it has given up on here is tried again elsewhere
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("more", [{}, {"bidirectional": True}], ids=["one", "two"])
+def test_a_state_that_the_loss_does_not_read_has_a_gradient_of_zero(more, backend):
+    of = layer("LSTM", **more)
+    with bptt.ops.use_backend(backend), flow.record(of) as recording:
+        c_n = of(data(1, B, I))[1][1]
+        c_n.sum().backward(retain_graph=True)
+        c_n.sum().backward()
+    assert len(recording.flows) == 2 * len(c_n)
+    for each in recording.flows:
+        assert each.h.count_nonzero() == 0
+        torch.testing.assert_close(each.c, torch.full((1, B), H**0.5, dtype=torch.float64))
 
 
 def test_without_gradients_there_is_nothing_to_record():
