@@ -61,6 +61,17 @@ def dead_relu():
     return layer
 
 
+def growing_relu():
+    """1.5 times its state in every step, to norms of the gradient near 1e20."""
+    layer = nn.RNN(1, H, nonlinearity="relu")
+    with torch.no_grad():
+        layer.weight_hh_l0.copy_(1.5 * torch.eye(H))
+        for weight in (layer.weight_ih_l0, layer.bias_ih_l0, layer.bias_hh_l0):
+            weight.zero_()
+        layer.bias_ih_l0.fill_(1.0)
+    return layer
+
+
 class Residual(nn.Module):
     """A stack of RNNs with skips across depth: each of them forgets as it would alone."""
 
@@ -133,6 +144,7 @@ def bank():
         "rnn-1.5",
         Case(rnn(1.5), "exploding", 1.5, batch=normal(26, B, 1), within_reach=True, remedies=("clipping",)),
     )
+    yield "relu-1.5", Case(growing_relu(), "exploding", 1.5, within_reach=True, remedies=("clipping",))
     yield "orthogonal-relu", Case(rnn(0.2, "relu"), "vanishing")
     yield "lstm-minus-3", Case(lstm(-3.0), "vanishing", remedies=("forget bias", "chrono initialisation"))
     yield "lstm-0", Case(lstm(0.0), "vanishing", remedies=("forget bias",))
@@ -165,6 +177,13 @@ def test_planted_cases(case):
     assert tuple(each.name for each in verdict.remedies)[: len(case.remedies)] == case.remedies
     assert bool(verdict.remedies) == (case.kind != "preserved")
     assert all(each.action and each.reason for each in verdict.remedies)
+
+
+def test_what_underflows_has_a_rate():
+    (verdict,) = flow.diagnose(rnn(0.5), normal(200, B, 1), squares).verdicts
+    assert verdict.at_lag == 0
+    assert verdict.least is None
+    assert "halves every" in verdict.sentence
 
 
 def closed_form(number):

@@ -257,6 +257,25 @@ def test_a_state_that_the_loss_does_not_read_has_a_gradient_of_zero(more, backen
         torch.testing.assert_close(each.c, torch.full((1, B), H**0.5, dtype=torch.float64))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("kind", KINDS)
+def test_results_may_be_read_in_passes_of_their_own(kind, dtype):
+    x, seen = data(T, B, I).to(dtype), {}
+    for library in (torch.nn, bptt.nn):
+        of = layer(kind, library).to(dtype)
+        with flow.record(of) as recording:
+            y, last = of(x)
+            for result in (last, y, last) if kind != "LSTM" else (last[1], y, last[0]):
+                result.square().sum().backward(retain_graph=True)
+            of(x, last)[0].sum().backward()
+        seen[library] = {(each.call, each.backward): each for each in recording.flows}
+    theirs, ours = seen.values()
+    assert theirs.keys() == ours.keys() == {(0, 0), (0, 1), (0, 2), (0, 3), (1, 0)}
+    for place, each in theirs.items():
+        torch.testing.assert_close(each.h, ours[place].h, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(each.c, ours[place].c, rtol=1e-4, atol=1e-6)
+
+
 def test_without_gradients_there_is_nothing_to_record():
     of = torch.nn.ModuleList([layer("GRU"), layer("GRU", torch.nn)])
     with flow.record(of) as recording, torch.no_grad():

@@ -10,6 +10,7 @@ from torch.nn import Module
 from torch.nn import functional as F
 
 from ._copied import Call, called
+from ._flows import quantile_of
 from ._steps import from_end, trajectories
 from ._trajectory import Trajectory
 
@@ -46,11 +47,11 @@ class Gates:
     values: Mapping[str, Tensor] | None = None
 
     def quantile(self, q: float, of: Quantity = "carried") -> Tensor:
-        """`(T,)`: over units and sequences, at every lag (carried) or step (memory), no mean of two."""
+        """`(T,)`: over units and sequences, at every lag (carried) or step (memory)."""
         values = self.carried if of == "carried" else self.memory
         if values is None:
             raise ValueError(f"of must be a quantity of a layer with a forget gate, got {of!r} of an RNN")
-        return torch.nanquantile(values.flatten(1), q, dim=1, interpolation="nearest")
+        return quantile_of(values.flatten(1), q)
 
     def median(self, of: Quantity = "carried") -> Tensor:
         """`(T,)`: over units and sequences, as `quantile`."""

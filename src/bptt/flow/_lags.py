@@ -11,7 +11,7 @@ from torch.nn import Module
 from .. import nn
 from ..detach import Keeps
 from ._copied import Call, called, chosen, copied
-from ._flows import norms
+from ._flows import norms, quantile_of
 from ._input import Given
 from ._taps import Key, tapped_once
 
@@ -45,9 +45,7 @@ class LagProfile:
         """`(T,)`: over sequences and positions, at every lag; NaN where any of them is."""
         values = self._of(state)
         there = torch.arange(values.shape[1], device=values.device)[:, None] < self.depth.unsqueeze(1)
-        known = torch.where(there, values, torch.nan).transpose(0, 1).flatten(1)
-        found = torch.nanquantile(known, q, dim=1)
-        return torch.where((there & values.isnan()).any(2).any(0), torch.nan, found)
+        return quantile_of(values.transpose(0, 1).flatten(1), q, there.transpose(0, 1).flatten(1))
 
     def median(self, state: Literal["h", "c"] = "h") -> Tensor:
         """`(T,)`: over sequences and positions, at every lag."""

@@ -34,8 +34,10 @@ class _Pair:
         self._waiting: dict[int, Gradients] = {}  # by backward pass
         self._passes = 0
 
-    def receiver(self, path: str) -> Callable[[Tensor], Any]:
-        def arrived(gradient: Tensor) -> None:
+    def receiver(self, path: str) -> Callable[[Tensor | None], Any]:
+        def arrived(gradient: Tensor | None) -> None:
+            if gradient is None:
+                return
             number = torch._C._current_graph_task_id()
             if number not in self._waiting:
                 self._waiting[number] = {}

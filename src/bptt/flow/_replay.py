@@ -50,19 +50,22 @@ class Replay:
         self._training = module.training
         self._scale = scale
         self._results: list[Tensor] = []
-        self._arrived: list[list[tuple[Tensor, float]]] = []  # gradients and their scale, of each result
+        self._passes: dict[
+            int, dict[int, tuple[Tensor, float]]
+        ] = {}  # of each result, gradient and its scale
         self._done = 0  # backward passes that were told
 
     def watch(self, output: Any) -> None:
         """Note the gradients of a call's results whenever they come."""
         for place, result in enumerate(_tensors(output)):
             self._results.append(result.detach())
-            self._arrived.append([])
             if result.requires_grad:
-                result.register_hook(partial(self._note, self._arrived[place]))
+                result.register_hook(partial(self._note, place))
 
-    def _note(self, arrived: list[tuple[Tensor, float]], gradient: Tensor) -> None:
-        arrived.append((gradient, self._scale()))
+    def _note(self, place: int, gradient: Tensor | None) -> None:
+        if gradient is not None:  # oneDNN's LSTM tells of a result that is not used, too
+            arrived = self._passes.setdefault(torch._C._current_graph_task_id(), {})
+            arrived[place] = gradient, self._scale()
 
     def finish(self) -> list[tuple[Key, int, Gradients, float]]:
         """The gradients of every backward pass since the last time, and the scale of each.
@@ -70,24 +73,19 @@ class Replay:
         Raises:
             ReplayError: if the layer does not compute what it did, as with dropout on a GPU.
         """
-        passes = max(map(len, self._arrived), default=0)
-        if not passes:
-            return []
         found: list[tuple[Key, int, Gradients, float]] = []
-        for number in range(passes):
-            reached = [place for place, arrived in enumerate(self._arrived) if number < len(arrived)]
-            cotangents, scales = zip(*(self._arrived[place][number] for place in reached), strict=True)
+        for number, arrived in enumerate(self._passes.values(), start=self._done):
+            cotangents, scales = zip(*arrived.values(), strict=True)
 
             def receive(
-                key: Key, _: int, gradients: Gradients, n: int = self._done + number, scale: float = scales[0]
+                key: Key, _: int, gradients: Gradients, n: int = number, scale: float = scales[0]
             ) -> None:
                 found.append((key, n, gradients, scale))
 
             results = self._run(receive)
-            torch.autograd.backward([results[place] for place in reached], cotangents)
-        for arrived in self._arrived:
-            arrived.clear()
-        self._done += passes
+            torch.autograd.backward([results[place] for place in arrived], cotangents)
+        self._done += len(self._passes)
+        self._passes.clear()
         return found
 
     def _run(self, receive: Receive) -> list[Tensor]:

@@ -142,7 +142,8 @@ class Verdict:
         if 0.5 <= decay.factor(self.lag) <= 2:
             return f"is preserved (× {decay.rate:.4g} per step)"
         if decay.doubling is not None:
-            return f"doubles every {decay.doubling:.3g} steps (× {decay.rate:.4g} per step)"
+            later = " after the first step" if decay.first and self.at_lag < 1 else ""
+            return f"doubles every {decay.doubling:.3g} steps{later} (× {decay.rate:.4g} per step)"
         interval = decay.half_life_interval
         spread = "" if interval is None else f" [{interval[0]:.3g}, {interval[1]:.3g}]"
         return f"halves every {decay.half_life:.3g}{spread} steps"
@@ -207,7 +208,7 @@ def judge(
 def _least(median: Tensor) -> tuple[int, float] | None:
     """The lag with the smallest value, if that is a hundredth of both ends or less."""
     lag = int(median.nan_to_num(torch.inf).argmin())
-    return (lag, median[lag].item()) if 100 * median[lag] <= min(1.0, median[-1]) else None
+    return (lag, median[lag].item()) if 100 * median[lag] < min(1.0, median[-1]) else None
 
 
 def lags_from_first(profile: LagProfile) -> int:
