@@ -1,6 +1,7 @@
 """The verdict: right on a bank of planted cases, with remedies that fit, and in plain words."""
 
 import math
+import threading
 from typing import NamedTuple
 
 import pytest
@@ -318,6 +319,25 @@ def test_a_stack_reaches_as_far_as_its_best_layer():
     assert found.sentence.endswith("Of the other 1, 1 out of reach.")
 
 
+def with_a_lock():
+    model = nn.LSTM(1, 4)
+    model.lock = threading.Lock()
+    return model
+
+
+def weight_normed():
+    """Once called, it holds a weight with a graph."""
+    model = nn.utils.parametrizations.weight_norm(nn.LSTM(1, 4), "weight_hh_l0")
+    model(normal(5, 2, 1))
+    return model
+
+
+@pytest.mark.parametrize("measure", [flow.diagnose, flow.examine, flow.lag_profile, flow.paths])
+def test_what_is_no_module_is_named(measure):
+    with pytest.raises(TypeError, match="model must be a torch\\.nn\\.Module, got type"):
+        measure(nn.LSTM, normal(5, 2, 1), squares)
+
+
 @pytest.mark.parametrize(
     ("model", "x", "more", "error", "message"),
     [
@@ -332,6 +352,9 @@ def test_a_stack_reaches_as_far_as_its_best_layer():
             "on a CPU, got torch.float16",
         ),
         (nn.Linear(1, 4).bfloat16(), normal(5, 2, 1), {}, TypeError, "got torch.bfloat16"),
+        (nn.LSTM(1, 4), normal(5, 2, 1), {"lag": 2.0}, TypeError, "lag must be an integer, got 2.0"),
+        (with_a_lock(), normal(5, 2, 1), {}, TypeError, "one that copy.deepcopy can copy"),
+        (weight_normed(), normal(5, 2, 1), {}, TypeError, "parametrized"),
     ],
 )
 def test_what_cannot_be_judged_is_named(model, x, more, error, message):

@@ -29,9 +29,10 @@ def copied(model: Module, *, recurrent: bool = True, half: bool = False) -> Iter
 
     Raises:
         ValueError: if there is no recurrent layer.
-        TypeError: if a layer of torch.nn is none that `bptt.nn.convert` knows, or weights are in half
-            precision on a CPU and may not be.
+        TypeError: if the model is no module or cannot be copied, a layer of torch.nn is none that
+            `bptt.nn.convert` knows, or weights are in half precision on a CPU and may not be.
     """
+    check_module(model)
     dtypes = {p.dtype for p in model.parameters() if p.device.type == "cpu" and p.is_floating_point()}
     if not half and dtypes & {torch.float16, torch.bfloat16}:
         raise TypeError(
@@ -44,10 +45,23 @@ def copied(model: Module, *, recurrent: bool = True, half: bool = False) -> Iter
             f"model must have an LSTM, GRU or RNN of bptt.nn or torch.nn, got {type(model).__name__} without"
         )
     with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng(), uncompiled():
-        mine = copy.deepcopy(model, _without_graphs(model))
+        mine = _copy_of(model)
         if len(nn.recurrent_layers(mine)) < len(layers):
             nn.convert(mine)
         yield mine.requires_grad_(False)
+
+
+def _copy_of(model: Module) -> Module:
+    try:
+        return copy.deepcopy(model, _without_graphs(model))
+    except (TypeError, RuntimeError) as error:
+        raise TypeError(f"model must be one that copy.deepcopy can copy, and is not: {error}") from error
+
+
+def check_module(model: Any) -> None:
+    """Raise TypeError unless a model is a module."""
+    if not isinstance(model, Module):
+        raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
 
 
 def _without_graphs(model: Module) -> dict[int, Any]:
@@ -65,7 +79,8 @@ def _without_graphs(model: Module) -> dict[int, Any]:
             look(list(value.values()))
 
     for module in model.modules():
-        look({name: value for name, value in vars(module).items() if not name.startswith("_")})
+        shown = {name for name in vars(module) if not name.startswith("_")} | {"_flat_weights"}
+        look({name: value for name, value in vars(module).items() if name in shown})
         look(dict(module.named_buffers(recurse=False)))
     return kept
 

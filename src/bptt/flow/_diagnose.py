@@ -11,7 +11,7 @@ from torch.nn import Module, RNNBase
 
 from .. import nn
 from ..detach import Keeps
-from ._copied import Call, called, copied
+from ._copied import Call, called, check_module, copied
 from ._facts import facts_of, place_of, split_by_lag, usual_norm, with_carry
 from ._flows import key_of, norms
 from ._input import Given, keys
@@ -90,7 +90,7 @@ def diagnose(
 
     Raises:
         ValueError: as `lag_profile` does, and if no layer has so many steps before the loss reads it.
-        TypeError: if weights are in half precision on a CPU.
+        TypeError: if weights are in half precision on a CPU, or lag is no integer.
 
     Example:
         >>> import torch, bptt
@@ -102,6 +102,7 @@ def diagnose(
 
     Source: Bengio et al. 1994 for what is judged. The thresholds are `REACH`, `VANISHED` and `EXPLODED`.
     """
+    check_module(model)
     if not any(isinstance(module, RNNBase) for module in model.modules()):
         return _of_input(model, batch, loss, lag, at, batch_first, call)
     trained = {name for name, weight in model.named_parameters() if weight.requires_grad}
@@ -197,6 +198,8 @@ def wanted_lag(lag: int | None, profiles: Sequence[LagProfile]) -> int:
         raise ValueError("sequences must have at least 2 steps before the loss, got 1")
     if lag is None:
         return max(1, max(map(lags_from_first, profiles)) - 1)
+    if not isinstance(lag, int) or isinstance(lag, bool):
+        raise TypeError(f"lag must be an integer, got {lag!r}")
     if not 1 <= lag <= longest:
         raise ValueError(
             f"lag must be from 1 to {longest}, which is as far as the sequences go back, got {lag}"

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import Module, RNNBase
 
 from ..detach import Detach
-from ._copied import Call, called, copied
+from ._copied import Call, called, check_module, copied
 from ._decay import Decay
 from ._diagnose import Diagnosis, diagnose
 from ._series import Subject, measured, training_arrays
@@ -98,6 +98,7 @@ def examine(
     """
     tell = observe or (lambda _: None)
     begun = time.perf_counter()
+    check_module(model)
     layers = [module for module in model.modules() if isinstance(module, RNNBase)]
     batch_first = layers[0].batch_first if layers else batch_first
     subject = Subject(model, batch, loss, call, batch_first, sample, text, image)

@@ -9,6 +9,7 @@ import torch
 from torch.nn import Module, RNNBase
 
 from .. import nn
+from ._copied import check_module
 from ._flows import Call, Flow
 from ._input import Given, given
 from ._pairs import Gradients, listen
@@ -104,8 +105,10 @@ def recurrent(model: Module) -> dict[str, RNNBase]:
     """Every recurrent layer in a model, ours and torch's, by module name.
 
     Raises:
+        TypeError: if it is no module.
         ValueError: if there is none.
     """
+    check_module(model)
     layers = {name: module for name, module in model.named_modules() if isinstance(module, RNNBase)}
     if not layers:
         raise ValueError(
