@@ -127,6 +127,8 @@ def test_probes_estimate_and_take_no_part_in_randomness():
         exact = whole[b, :, :, b].square().sum((0, 2)).sqrt()
         torch.testing.assert_close(many.norms[0, :, b], exact, rtol=0.05, atol=1e-6)
         torch.testing.assert_close(few.norms[0, :, b], exact, rtol=0.8, atol=1e-6)
+        torch.testing.assert_close(flow.reach(model, x, probes=0).norms[0, :, b], exact)
+    assert (few.probes, many.probes, flow.reach(model, x, probes=0).probes) == (16, 4000, None)
 
 
 def test_the_cost_grows_with_the_steps_asked_for(monkeypatch):
@@ -143,7 +145,10 @@ def test_the_cost_grows_with_the_steps_asked_for(monkeypatch):
         (nn.Linear(I, O), data(T, B, I).float(), {"at": [T]}, f"-{T} <= step < {T}, got {T}"),
         (nn.Linear(I, O), data(B, I).float(), {"at": [0]}, r"at must be None for an output \(B, O\)"),
         (nn.Linear(I, O), data(2, T, B, I).float(), {}, r"must be \(T, B, O\) or \(B, O\), got shape"),
-        (nn.Linear(I, O), data(T, B, I).float(), {"probes": 0}, "probes must be at least 1, got 0"),
+        (nn.Linear(I, O), data(T, B, I).float(), {"probes": -1}, "probes must be at least 0, got -1"),
+        (nn.Linear(I, O), data(T, B, I).float(), {"at": []}, "at must hold steps of the output, got none"),
+        (nn.LSTM(I, O), data(T, I).float(), {}, r"with a dimension of sequences, got \(6, 2\)"),
+        (nn.Embedding(9, O), torch.ones(T, dtype=torch.long), {}, "with a dimension of sequences"),
         (nn.Identity(), torch.ones(T, B, dtype=torch.long), {}, "tokens that no nn.Embedding"),
     ],
 )

@@ -12,7 +12,7 @@ from torch.nn import Embedding, Module
 from ._copied import Call, called, chosen, copied
 from ._flows import norms
 
-_EXACT = 32  # outputs that are asked one by one
+_EXACT, _PROBES = 32, 16  # outputs that are asked one by one, and what asks more of them
 
 
 @dataclass(frozen=True)
@@ -22,12 +22,17 @@ class Reach:
     Attributes:
         at: the output steps t; None for an output without steps, `(B, O)`.
         norms: Frobenius norms, `(J, T, B)` in float64, for J output steps and T input steps.
-        exact: whether every unit of the output was asked; else the norms are estimated from random mixtures.
+        probes: from how many random mixtures of the outputs the norms are estimated; None if they are exact.
     """
 
     at: tuple[int, ...] | None
     norms: Tensor
-    exact: bool
+    probes: int | None
+
+    @property
+    def exact(self) -> bool:
+        """Whether every unit of the output was asked."""
+        return self.probes is None
 
 
 def reach(
@@ -51,8 +56,8 @@ def reach(
             which their embeddings by an `nn.Embedding` inside stand.
         at: output steps, negative ones from the end; None for the last.
         probes: estimate norms from so many random mixtures of the outputs: with J the Jacobian and v of
-            independent standard normals, the mean of ‖vᵀJ‖² is ‖J‖². None for every output if there are
-            at most 32, else 16 probes.
+            independent standard normals, the mean of ‖vᵀJ‖² is ‖J‖². 0 to ask every unit of the output;
+            None for that if there are at most 32, else 16 probes.
         batch_first: whether input and output are `(B, T, ·)`.
         call: as in `lag_profile`; the output is `(T, B, O)`, or `(B, O)` without steps.
 
@@ -60,29 +65,31 @@ def reach(
         The norms.
 
     Raises:
-        ValueError: if the output is neither, does not depend on the input in a way that has a gradient, `at`
-            is out of range or given without steps, or probes is less than 1.
+        ValueError: if the output is neither, does not depend on the input in a way that has a gradient, the
+            input has no dimension of sequences, `at` is empty, out of range or given without steps, or probes
+            is less than 0.
 
     Source: Madsen, "Visualizing memorization in RNNs", Distill 2019.
     """
-    if probes is not None and probes < 1:
-        raise ValueError(f"probes must be at least 1, got {probes}")
+    if probes is not None and probes < 0:
+        raise ValueError(f"probes must be at least 0, got {probes}")
     with copied(model, recurrent=False) as mine:
         output, leaf = called_on_leaf(mine, batch, call)
         steps = _checked(output, at, batch_first, leaf)
         width = output.shape[-1]
-        exact = probes is None and width <= _EXACT
+        if probes is None and width > _EXACT:
+            probes = _PROBES
         found = []
         for step in steps or (None,):
             rows = output if step is None else output[:, step] if batch_first else output[step]
-            mixtures = _units(rows) if exact else _mixtures(rows, probes or 16)
+            mixtures = _mixtures(rows, probes) if probes else _units(rows)
             squares = [
                 norms(torch.autograd.grad(rows, leaf, each, retain_graph=True)[0]) ** 2 for each in mixtures
             ]
             total = torch.stack(squares)
-            found.append((total.sum(0) if exact else total.mean(0)).sqrt())
+            found.append((total.mean(0) if probes else total.sum(0)).sqrt())
     every = torch.stack(found)
-    return Reach(steps, every.transpose(1, 2) if batch_first else every, exact)
+    return Reach(steps, every.transpose(1, 2) if batch_first else every, probes or None)
 
 
 def called_on_leaf(model: Module, batch: Any, call: Call) -> tuple[Tensor, Tensor]:
@@ -137,10 +144,17 @@ def _checked(
     if not (output.requires_grad and leaf.requires_grad):
         kind = "tokens that no nn.Embedding of the model was given" if not leaf.requires_grad else "an output"
         raise ValueError(f"the output must depend on the input with a gradient, got {kind} without")
+    if output.dim() == 2 and at is not None:
+        raise ValueError(f"at must be None for an output (B, O), which has no steps, got {list(at)}")
+    if leaf.dim() < 3:
+        raise ValueError(
+            "the input must be (T, B, I), or tokens (T, B), with a dimension of sequences, got "
+            f"{tuple(leaf.shape)}"
+        )
     if output.dim() == 2:
-        if at is not None:
-            raise ValueError(f"at must be None for an output (B, O), which has no steps, got {list(at)}")
         return None
+    if at is not None and not at:
+        raise ValueError("at must hold steps of the output, got none")
     return chosen((-1,) if at is None else at, output.shape[1] if batch_first else output.shape[0], "output")
 
 

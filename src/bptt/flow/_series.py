@@ -29,8 +29,7 @@ Arrays = dict[str, np.ndarray]
 Kind = Literal["text", "image", "tokens", "values"]
 
 _EXPONENTS = 8
-_POSITIONS = {"text": 40, "tokens": 40, "image": 6, "values": 12}  # of the output, whose reach is shown
-_PROBES = 8
+_POSITIONS = {"text": 128, "tokens": 128, "image": 6, "values": 12}  # of the output, whose reach is shown
 _FORGET = 4000  # gate values of a histogram
 _MOST_WORK = 2e11  # multiplications of a series of Jacobians, some minutes
 
@@ -204,8 +203,6 @@ def _paths(subject: Subject, diagnosis: Diagnosis) -> Iterator[tuple[str, np.nda
 
 def _reach(subject: Subject, _: Diagnosis) -> Iterator[tuple[str, np.ndarray]]:
     x, steps = subject.input, subject.steps
-    if x.is_floating_point() and x.dim() < 3:
-        raise ValueError(f"the input must have a dimension of sequences, (T, B, I), got {tuple(x.shape)}")
     wanted = torch.linspace(0, steps - 1, min(steps, _POSITIONS[subject.kind])).round().int().tolist()
 
     def asked(at: Sequence[int] | None) -> Any:
@@ -213,7 +210,6 @@ def _reach(subject: Subject, _: Diagnosis) -> Iterator[tuple[str, np.ndarray]]:
             subject.model,
             subject.sample,
             at=at,
-            probes=_PROBES if subject.kind == "text" else None,
             batch_first=subject.batch_first,
             call=subject.call,
         )
@@ -223,6 +219,8 @@ def _reach(subject: Subject, _: Diagnosis) -> Iterator[tuple[str, np.ndarray]]:
     found = asked(None if whole else wanted)
     yield "reach/at", np.asarray([steps - 1] if found.at is None else found.at)
     yield "reach/norms", _array(found.norms[..., 0])
+    if found.probes is not None:
+        yield "reach/probes", np.asarray([found.probes])
     shown = x[0] if subject.batch_first else x[:, 0]
     if shown.dim() == 1 or shown.shape[1] == 1:
         yield "reach/input", _array(shown.reshape(steps))

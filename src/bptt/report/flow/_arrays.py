@@ -40,6 +40,7 @@ def expected(layers: Iterable[tuple[str, str]]) -> dict[str, Held]:
     found = {
         at: Held("output steps that were asked", ("J",), "reach", rising=True),
         "reach/norms": Held("‖∂out_t/∂x_s‖, (output step, input step)", ("J", "T"), "reach", needs=(at,)),
+        "reach/probes": Held("random mixtures that the norms are estimated from", (1,), "reach"),
         "reach/input": Held("the input that is shown", ("T",), "reach", signed=True),
         steps: Held("optimiser steps looked at", ("N",), "training", rising=True),
         "training/before": Held("gradient norm before clipping", ("N",), "training", needs=(steps,)),

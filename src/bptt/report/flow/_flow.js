@@ -121,8 +121,9 @@
     };
     slider.addEventListener("input", () => choose(Number(slider.value)));
     cells.addEventListener("click", (event) => {
-      const index = places.get(nodes.indexOf(event.target.closest(".cell")));
-      if (index !== undefined) choose(index);
+      const clicked = nodes.indexOf(event.target.closest(".cell"));
+      const nearest = (best, t) => (Math.abs(t - clicked) < Math.abs(best - clicked) ? t : best);
+      if (clicked >= 0) choose(places.get([...places.keys()].reduce(nearest)));
     });
     cells.addEventListener("keydown", (event) => {
       const move = { ArrowLeft: -1, ArrowUp: -1, ArrowRight: 1, ArrowDown: 1 }[event.key];

@@ -8,10 +8,11 @@ import numpy as np
 from .._tables import Cell, Table
 from ._drawing import rounded, sampled
 from ._measurement import Measurement
-from ._words import counted, shown, span
+from ._words import counted, exact, shown, span
 
 STEPS = 3000  # of the input that are shown
-POSITIONS = 60  # output steps that can be chosen
+POSITIONS = 128  # output steps that can be chosen
+NUMBERS = 200_000  # of all of these together
 STRONGEST = 5  # input steps of each output step in the table
 HOW = {
     "text": "The text that the model read, a character per step.",
@@ -40,16 +41,18 @@ def reach(found: Measurement) -> Reach | None:
     T = norms.shape[1]
     start = 0 if found.shown == "image" else max(0, T - STEPS)
     inside = np.flatnonzero(at >= start)
-    chosen = inside[sampled(inside.size, POSITIONS)]
+    chosen = inside[sampled(inside.size, min(POSITIONS, NUMBERS // (T - start)))]
     notes = []
+    if (probes := found.get("reach/probes")) is not None:
+        notes.append(f"The values are estimates from {int(probes[0])} random mixtures of the outputs.")
     if start:
         notes.append(f"The last {T - start} of {T} steps are shown.")
     if chosen.size < at.size:
         notes.append(f"{chosen.size} of the {at.size} output steps measured can be chosen.")
     caption = (
-        f"{HOW[found.shown]} Choose an output step (the slider, a click or the arrow keys on a marked "
-        "step): the steps it depends on are tinted, the more the stronger, on a logarithmic scale over six "
-        "decades; arrows come from the strongest. Point at a step for its value."
+        f"{HOW[found.shown]} Choose an output step (the slider, the arrow keys, or a click, which takes the "
+        "nearest marked step): the steps it depends on are tinted, the more the stronger, on a logarithmic "
+        "scale over six decades; arrows come from the strongest. Point at a step for its value."
     )
     data = {
         "kind": found.shown,
@@ -77,7 +80,7 @@ def _cells(found: Measurement, given: np.ndarray | None, T: int) -> list[Any]:
     if given is None:
         return [None] * T
     if found.shown == "tokens":
-        return [f"{value:g}" for value in given]
+        return [exact(value) for value in given]
     finite = given[np.isfinite(given)]
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
     part = (given - low) / (high - low or 1)
