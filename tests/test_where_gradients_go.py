@@ -163,6 +163,20 @@ def test_quoted_gradient_flow():
     assert {row["seeds"] for row in rows} == {20}
 
 
+@pytest.mark.parametrize(("title", "quantity"), [("‖∂L/∂h₀‖", "first_h"), ("‖∂L/∂W_hh‖", "weight_hh")])
+def test_tables_of_gradient_flow_are_those_that_are_stored(title, quantity):
+    rows = stored("gradient-flow-rnn-lstm/summary")
+    table = PAGE.split(f"| {title} after | ")[1].split("\n\n")[0]
+    head, _, *lines = table.splitlines()
+    steps = [int(each) for each in re.findall(r"(\d+) steps", head)]
+    told = {arm.strip(): cells for arm, *cells in (line.strip("|").split("|") for line in lines)}
+    assert told.keys() == {row["arm"] for row in rows}
+    for arm, cells in told.items():
+        medians = [one(rows, arm=arm, quantity=quantity, steps=each)["median"] for each in steps]
+        assert [cell.strip() for cell in cells] == [f"{each:.2g}" for each in medians]
+    assert steps == sorted({row["steps"] for row in rows})
+
+
 def test_quoted_shortcuts():
     rows = stored("where-gradients-go/shortcuts")
 
