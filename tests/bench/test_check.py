@@ -5,6 +5,7 @@ import torch
 
 from bptt import bench, ops
 from bptt.bench import Case, MismatchError, Request, Shape, check
+from bptt.bench._rivals import WATCHED
 
 SHAPE = Shape(12, 3, 2, 5)
 
@@ -138,7 +139,7 @@ def test_nothing_is_timed_after_a_mismatch(plant, idle, monkeypatch, tmp_path):
     assert not (tmp_path / "x.json").exists()
 
 
-@pytest.mark.parametrize("rival", ["watched", "watched-100", "watched-idle", "watched-torch"])
+@pytest.mark.parametrize("rival", WATCHED)
 def test_a_watched_step_has_the_bits_of_a_plain_one(rival, monkeypatch):
     case = Case("lstm", Shape(24, 3, 1, 5), mode="step")
     assert check(case, rival) == 0
@@ -155,14 +156,18 @@ def test_a_watched_step_has_the_bits_of_a_plain_one(rival, monkeypatch):
         check(case, rival)
 
 
-@pytest.mark.parametrize(("rival", "looks"), [("watched", 100), ("watched-100", 1), ("watched-idle", 0)])
-def test_a_rival_looks_as_often_as_it_says(rival, looks, monkeypatch):
+@pytest.mark.parametrize(
+    ("rival", "looks", "splits"),
+    [("watched", 100, 0), ("watched-100", 1, 0), ("watched-idle", 0, 0), ("watched-paths", 100, 100)],
+)
+def test_a_rival_looks_as_often_as_it_says(rival, looks, splits, monkeypatch):
     from bptt import flow
     from bptt.bench._rivals import contenders
     from bptt.bench._step import Step
 
-    taken = []
-    take = flow.Watch.take
+    taken, split = [], []
+    take, paths = flow.Watch.take, flow.paths
+    monkeypatch.setattr(flow, "paths", lambda *given: split.append(paths(*given)) or split[-1])
 
     def noted(watch):
         reading = take(watch)
@@ -182,3 +187,4 @@ def test_a_rival_looks_as_often_as_it_says(rival, looks, monkeypatch):
     for _ in range(100):
         watched()
     assert taken == ["core:0:0"] * looks
+    assert len(split) == splits

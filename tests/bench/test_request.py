@@ -58,11 +58,14 @@ def test_the_usual_rivals():
 
 
 def test_watched_steps_beside_plain_ones():
-    watched = ["watched", "watched-100", "watched-idle", "watched-torch"]
+    watched = ["watched", "watched-100", "watched-idle", "watched-torch", "watched-paths"]
     assert [(str(case), rival) for case, rival in rows(shapes="paper", mode="step", flow=True)] == [
         ("lstm 120,100,1,128, p 0, 1 thread, step", rival) for rival in watched
     ]
-    assert [rival for _, rival in rows(shapes="30,2,1,4", mode="step", flow=True, p=(0.5,))] == watched[:3]
+    assert [rival for _, rival in rows(shapes="30,2,1,4", mode="step", flow=True, p=(0.5,))] == [
+        *watched[:3],
+        watched[4],
+    ]
     with pytest.raises(ValueError, match='mode must be "step" with flow, got "train"'):
         rows(flow=True)
     with pytest.raises(ValueError, match="the rival watched is a whole step of training"):

@@ -18,7 +18,13 @@ from ._low import low_memory
 
 LAYERS = {"lstm": ours.LSTM, "gru": ours.GRU, "rnn": ours.RNN}
 TORCH = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
-WATCHED = {"watched": 1, "watched-100": 100, "watched-idle": None, "watched-torch": 1}  # each so many steps
+WATCHED = {  # each so many steps
+    "watched": 1,
+    "watched-100": 100,
+    "watched-idle": None,
+    "watched-torch": 1,
+    "watched-paths": 1,
+}
 RIVALS = ("torch", "torch-no-onednn", "loop", "reference", "compiled", "memory-fast", *WATCHED)
 COMPILED_STEPS = 16  # it unrolls every step, and compiles for minutes beyond
 

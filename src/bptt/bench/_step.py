@@ -42,17 +42,21 @@ class Step:
         self._optimizer = torch.optim.Adam(self._parameters, lr=_LEARNING_RATE)
         watched = side.name in WATCHED
         self._watch = flow.watch(self.model, every=WATCHED[side.name] or _NEVER) if watched else None
+        self._split = side.name == "watched-paths"
         self._number = 0
 
     def __call__(self) -> None:
         """Take a step."""
+        paths = flow.paths(self.model, self.batch, self.task.loss) if self._split else ()
         with self._side.context():
             self.gradients()
         norm = nn.utils.clip_grad_norm_(self._parameters, _CLIP)
         self._optimizer.step()
         if self._watch is not None and self._watch.due(self._number):
             self._watch.clipped(norm.item(), min(norm.item(), _CLIP))
-            self._watch.take()
+            reading = self._watch.take()
+            if reading is not None:
+                reading.with_paths(paths)
 
     def gradients(self) -> tuple[Tensor, Tensor]:
         """The output and the loss, once every gradient is there."""
