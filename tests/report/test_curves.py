@@ -48,7 +48,7 @@ def test_median_and_range_over_the_seeds(make_study):
     np.testing.assert_allclose(arm.low, table.min(axis=0))
     np.testing.assert_allclose(arm.high, table.max(axis=0))
     assert arm.n.tolist() == [5] * 10
-    assert arm.epochs.tolist() == list(range(1, 11))
+    assert arm.x.tolist() == list(range(1, 11))
 
 
 def test_many_seeds_give_tenths_and_no_thin_lines(make_study):

@@ -195,7 +195,9 @@ def test_each_arm_has_its_own_seeds_in_the_sentence(make_study):
 def test_a_smoke_study_says_that_it_means_nothing(make_study, profile, said):
     folder = make_study(seeds=[0], profile=profile)
     studies = [*report.load([folder]), *report.load([folder / "vanilla/seed-0"])]
-    assert [caution(study).startswith("These numbers mean nothing") for study in studies] == [said] * 2
+    assert [caution(study.profile).startswith("These numbers mean nothing") for study in studies] == [
+        said
+    ] * 2
     text = report.write([folder]).index.read_text()
     assert ("These numbers mean nothing" in text) == said
     if said:

@@ -20,6 +20,20 @@ def curves_csv(study: Study) -> str:
     return write_csv(("arm", "seed", "epoch", "metric", "value"), rows)
 
 
+def gradients_csv(study: Study) -> str:
+    """`arm,seed,step,layer,quantity,value`: what the figures of gradients show, of every readable run.
+
+    A half-life is inf where the gradient does not fall; what is not known is nan.
+    """
+    rows = (
+        (run.arm, run.seed, seen.step, seen.layer, quantity, repr(value))
+        for run in study.runs
+        for seen in run.seen
+        for quantity, value in seen.values.items()
+    )
+    return write_csv(("arm", "seed", "step", "layer", "quantity", "value"), rows)
+
+
 def summary_csv(study: Study) -> str:
     """`arm,quantity,value,low,high,seeds`: the summary table unrounded; an epoch never reached is inf.
 

@@ -76,6 +76,7 @@ def read_done(folder: Path, spec: str, curves: Mapping[str, np.ndarray], epochs:
         "test": test,
         "metrics_sha256": hashes["metrics"],
         "weights_sha256": hashes["weights"],
+        "flow_sha256": need_text_or_null({"flow_sha256": None} | done, "flow_sha256", "done.json"),
         "environment_changed": bool(done.get("environment_changed")),
     }
 

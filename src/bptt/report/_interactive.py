@@ -22,14 +22,15 @@ def describe(figure: Figure) -> dict[str, Any]:
 
 def _traces(figure: Figure, arm: ArmCurve) -> list[dict[str, Any]]:
     own = look(arm.index)
-    label, value = text(arm.arm.label), ".1%" if figure.percent else ".4g"
+    label = text(arm.arm.label)
     common = {"legendgroup": str(arm.index), "showlegend": False, "type": "scatter", "mode": "lines"}
     traces: list[dict[str, Any]] = []
     if len(arm.seeds) > 1:
-        known = np.isfinite(arm.low)
+        known = arm.n > 0
+        high, low = (figure.drawn(each[known]) for each in (arm.high, arm.low))
         outline = {
-            "x": np.concatenate([arm.epochs[known], arm.epochs[known][::-1]]).tolist(),
-            "y": np.concatenate([arm.high[known], arm.low[known][::-1]]).tolist(),
+            "x": np.concatenate([arm.x[known], arm.x[known][::-1]]).tolist(),
+            "y": np.concatenate([high, low[::-1]]).tolist(),
             "fill": "toself",
             "line": {"width": 0},
         }
@@ -38,49 +39,50 @@ def _traces(figure: Figure, arm: ArmCurve) -> list[dict[str, Any]]:
             traces.append(
                 common
                 | {
-                    "x": list(range(1, seed.values.size + 1)),
-                    "y": numbers(seed.values),
+                    "x": seed.x.tolist(),
+                    "y": numbers(figure.drawn(seed.values)),
                     "line": {"width": 1},
                     **({"mode": "markers", "marker": {"size": 4}} if seed.values.size == 1 else {}),
                 }
                 | {"hoverinfo": "skip", "meta": {"arm": arm.index, "role": "seed"}}
             )
-    ends = [
-        seed for seed in arm.seeds if seed.status is not Status.COMPLETED and np.isfinite(seed.values).any()
-    ]
-    if ends:
-        last = [int(np.flatnonzero(np.isfinite(seed.values))[-1]) for seed in ends]
+    if ends := figure.ends(arm):
+        shapes = ["star" if seed.status is Status.SOLVED else "x" for seed, _, _ in ends]
         traces.append(
             common
-            | {"mode": "markers", "x": [at + 1 for at in last]}
-            | {"y": [float(seed.values[at]) for seed, at in zip(ends, last, strict=True)]}
-            | {"text": [f"{label}, seed {seed.seed}: {seed.status.value}" for seed in ends]}
-            | {"marker": {"size": 10, "symbol": ["star" if s.status is Status.SOLVED else "x" for s in ends]}}
+            | {"mode": "markers", "x": [x for _, x, _ in ends], "y": [y for _, _, y in ends]}
+            | {"text": [f"{label}, seed {seed.seed}: {seed.status.value}" for seed, _, _ in ends]}
+            | {"marker": {"size": 10, "symbol": shapes}}
             | {"hovertemplate": "%{text}<extra></extra>", "meta": {"arm": arm.index, "role": "end"}}
         )
     return [
         *traces,
         common
-        | {"name": label, "showlegend": True, "mode": "lines+markers", "x": arm.epochs.tolist()}
-        | {"y": numbers(arm.median), "customdata": _details(arm), "connectgaps": False}
+        | {"name": label, "showlegend": True, "mode": "lines+markers", "x": arm.x.tolist()}
+        | {"y": numbers(figure.drawn(arm.median)), "customdata": _details(figure, arm), "connectgaps": False}
         | {"line": {"width": 2.5, "dash": own.dash}}
-        | {"marker": {"symbol": own.marker, "size": 7 if figure.last > 1 else 9, "maxdisplayed": 12}}
-        | {"hovertemplate": f"{label}: <b>%{{y:{value}}}</b>{_hover(arm, value)}<extra></extra>"}
+        | {"marker": {"symbol": own.marker, "size": 9 if figure.single else 7, "maxdisplayed": 12}}
+        | {"hovertemplate": f"{label}: <b>%{{customdata[3]}}</b>{_hover(arm)}<extra></extra>"}
         | {"meta": {"arm": arm.index, "role": "median"}},
     ]
 
 
-def _hover(arm: ArmCurve, value: str) -> str:
+def _hover(arm: ArmCurve) -> str:
     if arm.expected == 1:
         return f", seed {arm.seeds[0].seed}"
-    return f" (%{{customdata[0]:{value}}} to %{{customdata[1]:{value}}}, %{{customdata[2]}})"
+    return " (%{customdata[0]} to %{customdata[1]}, %{customdata[2]})"
 
 
-def _details(arm: ArmCurve) -> list[list[float | str | None]]:
-    rows = zip(numbers(arm.low), numbers(arm.high), arm.n, arm.carried, strict=True)
+def _details(figure: Figure, arm: ArmCurve) -> list[list[str]]:
+    rows = zip(arm.low, arm.high, arm.n, arm.carried, arm.median, strict=True)
     return [
-        [low, high, f"{n} of {arm.expected} seeds" + (f", {carried} already solved" if carried else "")]
-        for low, high, n, carried in rows
+        [
+            figure.said(low),
+            figure.said(high),
+            f"{n} of {arm.expected} seeds" + (f", {carried} already solved" if carried else ""),
+            figure.said(median),
+        ]
+        for low, high, n, carried, median in rows
     ]
 
 
@@ -93,6 +95,8 @@ def _layout(figure: Figure) -> dict[str, Any]:
         y |= {"tickformat": ".0%", "range": [0, 1.02]}
     if figure.log:
         y |= {"type": "log", **log_ticks(_shown(figure))}
+    if figure.limits:
+        y |= {"range": [float(np.log10(end)) if figure.log else end for end in figure.limits]}
     marks = [level(words, value, figure.log) for words, value in figure.levels]
     starts = [epoch - 0.5 for epoch in figure.anneal_starts]
     marks += [upright("p = 0 from here", start, left=start > last / 2) for start in starts]
@@ -101,10 +105,10 @@ def _layout(figure: Figure) -> dict[str, Any]:
         "legend": FRAME["legend"] | ({"y": 1.07} if figure.anneal_starts else {}),
         "xaxis": {
             **AXIS,
-            "title": {"text": "epoch"},
+            "title": {"text": figure.unit},
             "range": [0.5 if last < 20 else 0, last + max(0.5, 0.015 * last)],
             "tickformat": "d",
-            "unifiedhovertitle": {"text": "epoch %{x}"},
+            "unifiedhovertitle": {"text": f"{figure.unit} %{{x}}"},
             **({"dtick": 1} if last < 12 else {"nticks": 12}),
         },
         "yaxis": y,
@@ -114,4 +118,5 @@ def _layout(figure: Figure) -> dict[str, Any]:
 
 
 def _shown(figure: Figure) -> np.ndarray:
-    return np.concatenate([line.values for arm in figure.arms for line in arm.seeds])
+    lines = [line.values for arm in figure.arms for line in arm.seeds]
+    return np.concatenate([*lines, figure.limits or ()])

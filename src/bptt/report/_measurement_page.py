@@ -124,7 +124,7 @@ def _section(measured: Measurement, place: str, images: Mapping[str, bytes]) -> 
         "study": study,
         "measured": measured,
         "place": place,
-        "caution": caution(study),
+        "caution": caution(study.profile),
         "figures": [
             {
                 "key": key,

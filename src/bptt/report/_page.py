@@ -19,33 +19,43 @@ from ._verdict import caution, changed_environment, problems, resumable, sentenc
 
 @dataclass(frozen=True)
 class Drawn:
-    """A figure with its files: `images` maps png and svg to bytes; they lie in `place`, beside the page."""
+    """A figure with its files: `images` maps png and svg to bytes."""
 
     figure: Figure
     images: Mapping[str, bytes]
+
+
+@dataclass(frozen=True)
+class Section:
+    """A study on the page, its figures by epoch and by training step; its files lie in `place`, beside it."""
+
+    study: Study
     place: str
+    curves: Sequence[Drawn]
+    gradients: Sequence[Drawn]
 
 
-def page(studies: Sequence[tuple[Study, Sequence[Drawn]]]) -> str:
+def page(studies: Sequence[Section]) -> str:
     """The HTML of a report."""
-    widest = max(len(study.arms) for study, _ in studies)
+    widest = max(len(each.study.arms) for each in studies)
     return render(
         "_page.html.j2",
-        title=studies[0][0].title if len(studies) == 1 else f"{len(studies)} studies",
-        studies=[_section(number, study, drawn) for number, (study, drawn) in enumerate(studies, start=1)],
+        title=studies[0].study.title if len(studies) == 1 else f"{len(studies)} studies",
+        studies=[_section(number, each) for number, each in enumerate(studies, start=1)],
         looks=[look(index) for index in range(widest)],
         fewest=FEWEST_SEEDS,
         fewest_for_share=FEWEST_FOR_SHARE,
     )
 
 
-def _section(number: int, study: Study, drawn: Sequence[Drawn]) -> dict[str, Any]:
+def _section(number: int, section: Section) -> dict[str, Any]:
+    study = section.study
     return {
         "id": f"study-{number}",
-        "place": drawn[0].place if drawn else "",
+        "place": section.place,
         "study": study,
         "sentence": sentence(study),
-        "caution": caution(study),
+        "caution": caution(study.profile),
         "verdict": verdict(study),
         "problems": problems(study),
         "resumable": resumable(study),
@@ -57,18 +67,20 @@ def _section(number: int, study: Study, drawn: Sequence[Drawn]) -> dict[str, Any
         "environment": tables.environment_table(study),
         "task": tables.flatten({key: value for key, value in study.task.items() if key != "description"}),
         "spec": json.dumps(study.spec, indent=2, ensure_ascii=False),
-        "figures": [_figure(each) for each in drawn],
+        "figures": [_figure(each) for each in section.curves],
+        "gradients": [_figure(each) for each in section.gradients],
+        "seen": any(run.seen for run in study.runs),
+        "unseen": [run for run in study.runs if run.flow_damage],
     }
 
 
 def _figure(drawn: Drawn) -> dict[str, Any]:
     figure = drawn.figure
-    labels = ", ".join(arm.arm.label for arm in figure.arms)
+    seen = f"{figure.title} against {figure.unit}s for {', '.join(arm.arm.label for arm in figure.arms)}"
     return {
         "figure": figure,
-        "place": drawn.place,
         "caption": _caption(figure),
-        "alt": f"{figure.title} against epochs for {labels}. The values are in the table below the figure.",
+        "alt": f"{seen}. The values are in the table below the figure.",
         "image": "data:image/svg+xml;base64," + base64.b64encode(drawn.images["svg"]).decode("ascii"),
         "plot": embedded(describe(figure)),
         "table": tables.figure_table(figure),
@@ -78,14 +90,15 @@ def _figure(drawn: Drawn) -> dict[str, Any]:
 
 def _caption(figure: Figure) -> str:
     seeds = [seed for arm in figure.arms for seed in arm.seeds]
-    sentences = []
-    if _several(figure) and figure.last == 1:
+    sentences = [figure.about] * bool(figure.about)
+    if _several(figure) and figure.single:
         sentences.append("Large marks: median over seeds. Small marks: single seeds.")
     elif _several(figure):
         sentences.append(f"Thick lines: median over seeds. Bands: {figure.spread}.")
         sentences += ["Thin lines: single seeds."] * figure.thin_lines
     if any(arm.n.min() < arm.expected for arm in figure.arms):
-        sentences.append("Each epoch is over the seeds that reached it: point at a line to see how many.")
+        each = f"Each {figure.unit} is over the seeds with a value there"
+        sentences.append(f"{each}: point at a line to see how many.")
     if any(arm.carried.any() for arm in figure.arms):
         sentences.append("A solved run keeps its last value.")
     if any(seed.status is Status.SOLVED for seed in seeds):

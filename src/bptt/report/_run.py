@@ -20,6 +20,7 @@ from ._files import (
     read_bytes,
     read_object,
 )
+from ._watched import Seen, read_seen
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +29,9 @@ class Run:
 
     `curves` maps `valid.accuracy`, `train.loss`, `grad_norm.median`, … to one float64 value per epoch, the
     first being epoch 1. A damaged run keeps no curves: nothing of it enters a number. `timing_damage` says
-    what is wrong with timing.jsonl; no result depends on the clock, so the run is not damaged by it.
+    what is wrong with timing.jsonl; no result depends on the clock, so the run is not damaged by it. `seen`
+    is what a watched run saw of its gradients: nothing if `flow_damage` says what is wrong with flow.jsonl,
+    on which no other number depends.
     """
 
     arm: str
@@ -51,6 +54,9 @@ class Run:
     weights_sha256: str = ""
     steps_per_second: float | None = None
     timing_damage: str = ""
+    flow_sha256: str = ""
+    seen: tuple[Seen, ...] = ()
+    flow_damage: str = ""
 
 
 def load_run(folder: Path, *, arm: str, seed: int, name: str) -> Run:
@@ -94,6 +100,7 @@ def _read(folder: Path, *, arm: str, seed: int, name: str) -> Run:
     epochs = len(next(iter(curves.values()), ()))
     facts = read_done(folder, spec_hash, curves, epochs) if ended else read_interrupted(folder, epochs)
     speed, timing_damage = _read_speed(folder / "timing.jsonl")
+    seen, flow_damage = read_seen(folder, facts.get("flow_sha256", ""))
     return Run(
         arm=arm,
         seed=seed,
@@ -106,6 +113,8 @@ def _read(folder: Path, *, arm: str, seed: int, name: str) -> Run:
         command=need_text_or_null(record, "command", "spec.json"),
         steps_per_second=speed,
         timing_damage=timing_damage,
+        seen=seen,
+        flow_damage=flow_damage,
         **facts,
     )
 

@@ -3,8 +3,6 @@
 import textwrap
 from typing import Any
 
-import numpy as np
-
 from ._curves import ArmCurve, Figure
 from ._ending import Status
 from ._look import look
@@ -27,7 +25,7 @@ def _fill(axes: Any, figure: Figure) -> list[Any]:
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
     axes.set_title(figure.title, loc="left", fontsize=12, color=INK, pad=16 if figure.anneal_starts else 8)
-    axes.set_xlabel("epoch")
+    axes.set_xlabel(figure.unit)
     axes.set_ylabel(figure.axis)
     last = figure.last
     axes.set_xlim(0.5 if last < 20 else 0, last + max(0.5, 0.015 * last))
@@ -39,38 +37,36 @@ def _fill(axes: Any, figure: Figure) -> list[Any]:
     if figure.percent:
         axes.set_ylim(0, 1.02)
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol="%"))
-    handles = [_draw_arm(axes, arm, figure.thin_lines) for arm in figure.arms]
+    handles = [_draw_arm(axes, figure, arm) for arm in figure.arms]
     _mark(axes, figure)
+    if figure.limits:
+        axes.set_ylim(*figure.limits)
     low, high = axes.get_ylim()
     if figure.log and high < 1000 * low:
         axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     return handles
 
 
-def _draw_arm(axes: Any, arm: ArmCurve, thin_lines: bool) -> Any:
+def _draw_arm(axes: Any, figure: Figure, arm: ArmCurve) -> Any:
     own = look(arm.index)
     line = {"color": own.light, "linestyle": DASHES[own.dash]}
+    low, median, high = (figure.drawn(each) for each in (arm.low, arm.median, arm.high))
     if len(arm.seeds) > 1:
-        axes.fill_between(arm.epochs, arm.low, arm.high, color=own.light, alpha=0.13, linewidth=0)
-        for seed in arm.seeds if thin_lines else ():
-            epochs = np.arange(1, seed.values.size + 1)
+        axes.fill_between(arm.x, low, high, color=own.light, alpha=0.13, linewidth=0)
+        for seed in arm.seeds if figure.thin_lines else ():
             dot = {"marker": "o", "markersize": 2.5} if seed.values.size == 1 else {}
-            axes.plot(epochs, seed.values, color=own.light, linewidth=0.6, alpha=0.35, **dot)
-    for seed in arm.seeds:
-        if seed.status is not Status.COMPLETED and np.isfinite(seed.values).any():
-            end = np.flatnonzero(np.isfinite(seed.values))[-1]
-            shape = "*" if seed.status is Status.SOLVED else "x"
-            axes.plot(
-                end + 1, seed.values[end], shape, color=own.light, markersize=7, markeredgewidth=1.8, zorder=4
-            )
-    step = max(1, round(arm.median.size / 10))
+            axes.plot(seed.x, figure.drawn(seed.values), color=own.light, linewidth=0.6, alpha=0.35, **dot)
+    for seed, x, y in figure.ends(arm):
+        shape = "*" if seed.status is Status.SOLVED else "x"
+        axes.plot(x, y, shape, color=own.light, markersize=7, markeredgewidth=1.8, zorder=4)
+    step = max(1, round(arm.x.size / 10))
     return axes.plot(
-        arm.epochs,
-        arm.median,
+        arm.x,
+        median,
         **line,
         linewidth=2.0,
         marker=MARKERS[own.marker],
-        markersize=5 if arm.median.size > 1 else 6,
+        markersize=5 if arm.x.size > 1 else 6,
         markevery=(arm.index * step // 3 % step, step),
         zorder=3,
     )[0]

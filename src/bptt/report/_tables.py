@@ -138,24 +138,21 @@ def environment_table(study: Study) -> Table:
 
 
 def figure_table(figure: Figure, most: int = 10) -> Table:
-    """The values of a figure at up to `most` epochs, first and last among them, for who cannot see it."""
-    epochs = np.unique(np.linspace(1, figure.last, min(figure.last, most)).round().astype(int))
+    """The values of a figure at up to `most` places, first and last among them, for who cannot see it."""
+    places = np.linspace(1, figure.x.size, min(figure.x.size, most)).round().astype(int)
     rows = [
-        (Cell(str(epoch)), *(_figure_cell(figure, arm, int(epoch)) for arm in figure.arms))
-        for epoch in epochs
+        (Cell(str(x)), *(_figure_cell(figure, arm, x) for arm in figure.arms)) for x in figure.x[places - 1]
     ]
-    return Table(("Epoch", *(arm.arm.label for arm in figure.arms)), tuple(rows))
+    return Table((figure.unit.capitalize(), *(arm.arm.label for arm in figure.arms)), tuple(rows))
 
 
-def _figure_cell(figure: Figure, arm: ArmCurve, epoch: int) -> Cell:
-    if epoch > arm.median.size or not arm.n[epoch - 1]:
+def _figure_cell(figure: Figure, arm: ArmCurve, x: int) -> Cell:
+    at = int(np.searchsorted(arm.x, x))
+    if at == arm.x.size or arm.x[at] != x or not arm.n[at]:
         return Cell("—")
-    name = "accuracy" if figure.percent else "loss"
-    median, low, high = (
-        words.score(float(each[epoch - 1]), name) for each in (arm.median, arm.low, arm.high)
-    )
-    n = int(arm.n[epoch - 1])
-    return Cell(median, f"{low.removesuffix('%')}–{high}, {words.seeds(n)}" if len(arm.seeds) > 1 else "")
+    median, low, high = (figure.said(float(each[at])) for each in (arm.median, arm.low, arm.high))
+    n = words.seeds(int(arm.n[at]))
+    return Cell(median, f"{low.removesuffix('%')}–{high}, {n}" if len(arm.seeds) > 1 else "")
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

@@ -26,9 +26,9 @@ class Problem:
     detail: str = ""
 
 
-def caution(study: Study) -> str:
-    """Why the numbers of the study must not be used at all, if so; else nothing."""
-    if study.profile != SMOKE:
+def caution(profile: str) -> str:
+    """Why the numbers of runs of a profile must not be used at all, if so; else nothing."""
+    if profile != SMOKE:
         return ""
     return "These numbers mean nothing: the smoke profile only tries, in seconds, that everything runs."
 

@@ -4,13 +4,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ._csv import curves_csv, runs_csv, summary_csv
+from ._csv import curves_csv, gradients_csv, runs_csv, summary_csv
 from ._curves import figures
 from ._files import ReportError, file_names, replace
+from ._gradients import gradient_figures
 from ._measurement import Measurement, measurement
 from ._measurement_page import SHOWN, drawn, measurement_page, norms_csv
 from ._measurement_page import summary_csv as measured_csv
-from ._page import Drawn, page
+from ._page import Drawn, Section, page
 from ._static import draw
 from ._study import Study, load
 
@@ -52,7 +53,7 @@ def write(dirs: Path | str | Iterable[Path | str], out: Path | str | None = None
     if taken:
         raise ReportError(f"out must be a folder, or a path where one can be made, got the file {folder}")
     contents: dict[str, bytes] = {}
-    sections: list[tuple[Study, list[Drawn]]] = []
+    sections: list[Section] = []
     measured: list[tuple[Measurement, str, dict[str, bytes]]] = []
     for study, place in zip(studies, _places(studies), strict=True):
         if study.measured:
@@ -63,11 +64,17 @@ def write(dirs: Path | str | Iterable[Path | str], out: Path | str | None = None
             for name, text in (("norms", norms_csv), ("summary", measured_csv)):
                 contents[f"{place}{name}.csv"] = text(found).encode("utf-8")
             continue
-        curves = [Drawn(figure, draw(figure), place) for figure in figures(study)]
-        sections.append((study, curves))
-        for each in curves:
+        curves, gradients = (
+            [Drawn(figure, draw(figure)) for figure in found]
+            for found in (figures(study), gradient_figures(study))
+        )
+        sections.append(Section(study, place, curves, gradients))
+        for each in (*curves, *gradients):
             contents |= {f"{place}{each.figure.key}.{kind}": data for kind, data in each.images.items()}
-        for name, text in (("curves", curves_csv), ("summary", summary_csv), ("runs", runs_csv)):
+        texts = {"curves": curves_csv, "summary": summary_csv, "runs": runs_csv}
+        if any(run.seen for run in study.runs):
+            texts["gradients"] = gradients_csv
+        for name, text in texts.items():
             contents[f"{place}{name}.csv"] = text(study).encode("utf-8")
     if sections:
         contents["index.html"] = page(sections).encode("utf-8")
