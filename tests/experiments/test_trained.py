@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 import safetensors.torch
+import torch
 
 from bptt import experiments, tasks, train
 
@@ -29,6 +30,22 @@ def test_it_scores_what_the_run_scored(run):
     assert not found.model.training
     assert found.name == "h-detach-0.25, seed 0"
     assert found.weights == f"of the best epoch, {outcome.best['epoch']}"
+
+
+def test_before_its_first_update(tmp_path):
+    def ran(rate):
+        settings = [f"train.lr={rate}"]
+        spec = experiments.load("demo", profile="smoke", arms=["vanilla"], settings=settings)
+        return experiments.run(spec, tmp_path / str(rate), workers=1).folder / "vanilla" / "seed-0"
+
+    def same(one, other):
+        return all(map(torch.equal, one.model.parameters(), other.model.parameters()))
+
+    idle, moved = ran(1e-30), ran(1e-2)
+    first = experiments.untrained(moved)
+    assert first.weights == "as initialised"
+    assert same(first, experiments.trained(idle))
+    assert not same(first, experiments.trained(moved))
 
 
 def test_a_run_that_goes_on_gives_what_it_saved_last(run):

@@ -1,6 +1,8 @@
 """An examination: every array is what its own measure says, and what is not measured is said."""
 
 import json
+import re
+from importlib import metadata
 
 import numpy as np
 import pytest
@@ -78,7 +80,10 @@ def test_the_document_says_what_was_asked_and_found(examined):
     assert frame["batch"] == f"{B} sequences of up to {T} steps"
     assert frame["mode"] == "evaluation"
     assert frame["data"] == "normal noise"
-    assert "forward and backward passes" in frame["cost"]
+    assert re.fullmatch(r"[\d.e+]+ s, as much as \d+ forward and backward passes of the batch", frame["cost"])
+    assert frame["versions"].startswith(
+        f"bptt {metadata.version('bptt')}, torch {torch.__version__}, Python 3."
+    )
     assert not [key for key in frame if key.startswith("not measured")]
     with torch.no_grad():
         of.output.weight[0, 0] += 1
@@ -113,6 +118,38 @@ def test_what_a_watch_saw_becomes_maps(examined):
     np.testing.assert_array_equal(arrays["training/core:0:0/h"][1], rows[1]["layers"]["core:0:0"]["h"])
     assert "training/core:0:0/carry" not in arrays
     assert "lag/core:0:0/h" in arrays
+
+
+def seen(step, t=(0, 1, 2), before=1.0, half_life=None, **paths):
+    layer = {"t": list(t), "h": [float(step)] * len(t), "half_life": half_life}
+    layer |= {path: [value] * len(t) for path, value in paths.items()}
+    return {"step": step, "before": before, "after": before, "layers": {"core:0:0": layer}}
+
+
+def test_only_what_was_measured_at_a_step_is_told_of_it(examined):
+    _, found = examined
+    rows = [
+        seen(2),
+        seen(4, carry=0.5, gates=torch.nan, half_life=3.0),
+        seen(6, t=(0, 1)),
+        seen(8, before=None),
+        seen(10, carry=0.25, gates=0.125, before=torch.nan) | {"layers": {}},
+    ]
+    rows.append(seen(12, carry=0.25, gates=0.125))
+    arrays = found.with_training(rows).arrays
+    told = {name: each.tolist() for name, each in arrays.items() if name.startswith("training/")}
+    assert told["training/steps"] == [2, 4, 6, 8, 10, 12]
+    assert told["training/clip_steps"] == [2, 4, 6, 10, 12]
+    assert told["training/before"] == pytest.approx([1, 1, 1, np.nan, 1], nan_ok=True)
+    assert told["training/core:0:0/steps"] == [2, 4, 8, 12]
+    assert told["training/core:0:0/h"] == [[step] * 3 for step in (2, 4, 8, 12)]
+    assert told["training/core:0:0/half_life"] == pytest.approx([np.nan, 3, np.nan, np.nan], nan_ok=True)
+    assert told["training/core:0:0/split_steps"] == [4, 12]
+    assert told["training/core:0:0/carry"] == [[0.5] * 3, [0.25] * 3]
+    assert np.isnan(told["training/core:0:0/gates"]).tolist() == [[True] * 3, [False] * 3]
+    untold = found.with_training([seen(2, before=None)]).arrays
+    assert not {"training/clip_steps", "training/before", "training/after"} & untold.keys()
+    assert found.with_training([]).arrays.keys() == found.arrays.keys()
 
 
 def test_other_models_give_what_there_is():
@@ -213,13 +250,13 @@ def test_inputs_of_every_layout_are_examined(kind):
     assert missing == ({"not measured: reach"} if kind != "batch_first" else set())
 
 
-def test_detachment_that_does_not_act_is_not_told():
+def test_detachment_is_told_as_it_acts_here():
     of = bptt.nn.LSTM(I, H, detach=bptt.Detach(h=0.5))
     told = [
         dict(flow.examine(of.train(mode), normal(T, B, I), squares).document["frame"])["detachment"]
         for mode in (True, False)
     ]
-    assert told == ["model: Detach(h=0.5, c=0.0, draw='step', shared=False)", "none"]
+    assert told == ["model: Detach(h=0.5, c=0.0, draw='step', shared=False)", "none, in evaluation mode"]
 
 
 def test_medians_of_even_batches_lie_in_the_middle_and_show_nan():

@@ -9,6 +9,7 @@ import numpy as np
 
 T, H, K, N = 60, 8, 60, 12
 KEY = "core:0:0"
+LOOKS = 20 * np.arange(N)  # training steps; gradients are split at every other one
 
 
 def verdict(rate: float = 0.9, **changes: Any) -> dict[str, Any]:
@@ -97,6 +98,7 @@ def layer_arrays(
         f"lyapunov/{key}/exponents": np.log(rate) * np.arange(1, 4),
         f"lyapunov/{key}/running": np.log(rate) * np.arange(1, 4) * (1 + 1 / (1 + t[:, None])),
         f"training/{key}/t": t[::2],
+        f"training/{key}/steps": LOOKS,
         f"training/{key}/h": np.outer(1 / (1 + n), fall[::-2]),
         f"training/{key}/half_life": 5.0 + n,
     }
@@ -114,8 +116,9 @@ def layer_arrays(
         made |= {
             f"lag/{key}/carry": fall * 0.98**k,
             f"lag/{key}/gates": fall - fall * 0.98**k,
-            f"training/{key}/carry": np.outer(1 / (2 + n), fall[::-2]),
-            f"training/{key}/gates": np.outer(1 / (3 + n), fall[::-2]),
+            f"training/{key}/split_steps": LOOKS[::2],
+            f"training/{key}/carry": np.outer(1 / (2 + n[::2]), fall[::-2]),
+            f"training/{key}/gates": np.outer(1 / (3 + n[::2]), fall[::-2]),
         }
     return made
 
@@ -124,7 +127,8 @@ def training_arrays() -> dict[str, np.ndarray]:
     """Steps that a watch looked at, and norms before and after clipping to 1."""
     before = 3.0 / (1 + np.arange(N))
     return {
-        "training/steps": 20 * np.arange(N),
+        "training/steps": LOOKS,
+        "training/clip_steps": LOOKS,
         "training/before": before,
         "training/after": np.minimum(before, 1.0),
     }

@@ -6,7 +6,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, redirect_stdout, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from inspect import signature
@@ -20,6 +20,7 @@ from ._errors import CommandError
 from ._folders import check_there, only_study
 
 if TYPE_CHECKING:
+    from ..experiments import Trained
     from ..flow import Examination
 
 Tell = Callable[[str], None]
@@ -71,6 +72,8 @@ def main(argv: Sequence[str]) -> int:
     if not given.models:
         raise CommandError("bptt flow takes run folders, or functions MODULE:FACTORY, got none")
     lag = whole_number("--lag", given.lag)
+    if lag is not None and lag < 1:
+        raise CommandError(f"--lag must be at least 1, got {given.lag}")
     sequences = whole_number("--sequences", given.sequences)
     if sequences is not None and sequences < 1:
         raise CommandError(f"--sequences must be at least 1, got {given.sequences}")
@@ -79,19 +82,20 @@ def main(argv: Sequence[str]) -> int:
     if given.out is not None and given.out.suffix != ".html":
         raise CommandError(f"--out must be an HTML file, *.html, got {given.out}")
     number = _SEQUENCES if sequences is None else sequences
-    subjects = [subject for word in given.models for subject in _subjects(word, given.data, number)]
     out = given.out
     if out is None and not given.json:
         only = Path(given.models[0])
         out = only / "flow.html" if len(given.models) == 1 and only.is_dir() else Path("flow.html")
-    examined = _examined(subjects, lag)
-    if out is not None:
-        _write(examined, out)
-    if given.json:
-        print(json.dumps([dict(each.document) for each in examined], ensure_ascii=False, indent=1))
-    else:
-        _show(examined)
-        print(f"page:  {out}")
+    apart = redirect_stdout(sys.stderr) if given.json else nullcontext()  # what a model prints is no JSON
+    with apart, _errors_told():
+        subjects = [subject for word in given.models for subject in _subjects(word, given.data, number, lag)]
+        examined = _examined(subjects, lag)
+        if out is not None:
+            _write(examined, out)
+        documents = [dict(each.document) for each in examined]
+        text = json.dumps(documents, ensure_ascii=False, indent=1)
+    said = [text] if given.json else [*_said(examined), f"page:  {out}"]
+    print(*said, sep="\n")
     return 0 if all(each.diagnosis.within_reach for each in examined) else 1
 
 
@@ -108,7 +112,7 @@ def _is_factory(word: str) -> bool:
     return ":" in word and not Path(word).exists()
 
 
-def _subjects(word: str, data: Path | None, sequences: int) -> Iterator[_Subject]:
+def _subjects(word: str, data: Path | None, sequences: int, lag: int | None) -> Iterator[_Subject]:
     if _is_factory(word):
         yield _Subject(word, lambda: _made(word, data))
         return
@@ -124,16 +128,19 @@ def _subjects(word: str, data: Path | None, sequences: int) -> Iterator[_Subject
     if not runs:
         raise CommandError(f"{folder} must be a run folder or a study with runs in it, got one without")
     for run in runs:
-        yield _run(run, data, sequences)
+        yield _run(run, data, sequences, lag)
 
 
-def _run(folder: Path, data: Path | None, sequences: int) -> _Subject:
+def _run(folder: Path, data: Path | None, sequences: int, lag: int | None) -> _Subject:
     from .. import train
 
     def arguments() -> dict[str, Any]:
         from .. import experiments
 
         found = experiments.trained(folder, data)
+        if lag is not None and lag >= (steps := found.task.steps):
+            rule = f"--lag must be from 1 to {steps - 1}, as its sequences have {steps} steps"
+            raise CommandError(f"{folder}: {rule}, got {lag}")
         return {
             "model": found.model,
             "batch": found.batch("valid", sequences),
@@ -141,15 +148,33 @@ def _run(folder: Path, data: Path | None, sequences: int) -> _Subject:
             "call": found.call,
             "name": found.name,
             "image": found.task.image,
-            "about": {
-                "run": str(folder),
-                "experiment": found.source,
-                "trained weights": found.weights,
-                "precision": found.config.precision,
-            },
+            "about": _trained(folder, found),
         }
 
     return _Subject(str(folder), arguments, lambda: train.read_flow(folder))
+
+
+def _trained(folder: Path, found: "Trained") -> dict[str, str]:
+    """How a run was trained: what tells it from others first, then its settings."""
+    spec = found.spec
+    told = {name: spec[name] for name in ("experiment", "profile", "seed")}
+    for section in ("task", "model", "train"):
+        told |= {f"{section}.{key}": value for key, value in spec[section].items()}
+    del told["train.seed"]  # the seed above
+    return {
+        "run": str(folder),
+        "spec": f"sha256 {found.spec_hash[:16]}",
+        "trained weights": found.weights,
+        "detachment in training": _blocked(found),
+    } | {name: str(value) for name, value in told.items()}
+
+
+def _blocked(found: "Trained") -> str:
+    detach, last = found.spec["detach"], found.config.anneal_epochs
+    if detach is None:
+        return "none"
+    told = ", ".join(f"{key} {value}" for key, value in detach.items())
+    return f"{told}; none in the last {last} of {found.config.epochs} epochs" if last else told
 
 
 def _made(word: str, data: Path | None) -> dict[str, Any]:
@@ -189,16 +214,12 @@ def _examined(subjects: Sequence[_Subject], lag: int | None) -> "list[Examinatio
         for number, subject in enumerate(subjects, start=1):
             place = f"{subject.name} ({number} of {len(subjects)})" if len(subjects) > 1 else subject.name
             tell(f"{place}: loading")
-            try:
+            with _errors_told(subject.name):
                 arguments = subject.arguments()
                 if lag is not None:
                     arguments["lag"] = lag
                 found = flow.examine(**arguments, observe=partial(_tell_of, tell, place))
                 examined.append(_named(found, subject, examined).with_training(subject.training()))
-            except CommandError:
-                raise
-            except Exception as error:  # of anybody's model: 1 would say that its lag is out of reach
-                raise CommandError(f"{subject.name}: {_told(error)}") from error
     return examined
 
 
@@ -209,12 +230,25 @@ def _named(found: "Examination", subject: _Subject, others: "list[Examination]")
     return replace(found, document={**found.document, "name": subject.name})
 
 
-def _told(error: Exception) -> str:
-    """An error of ours by its words, another one with its place."""
-    if isinstance(error, ValueError | TypeError | FileNotFoundError):
-        return str(error)
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__}: {error} ({last.filename}, line {last.lineno})"
+@contextmanager
+def _errors_told(of: str = "") -> Iterator[None]:
+    """Any error, an exit too, as one of ours: 1 would say that a lag is out of reach.
+
+    Those `of` a model that it refuses by a rule are told by their words, others with their place.
+    """
+    try:
+        yield
+    except (CommandError, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        if isinstance(error, OSError) and error.filename is not None:
+            told = f"{error.filename} cannot be used: {error.strerror}"
+        elif of and isinstance(error, ValueError | TypeError | FileNotFoundError):
+            told = str(error)
+        else:
+            last = traceback.extract_tb(error.__traceback__)[-1]
+            told = f"{type(error).__name__}: {error} ({last.filename}, line {last.lineno})"
+        raise CommandError(f"{of}: {told}" if of else told) from error
 
 
 def _tell_of(tell: Tell, place: str, what: str) -> None:
@@ -240,24 +274,27 @@ def _display() -> Iterator[Tell]:
     from rich.console import Console
     from rich.text import Text
 
-    console = Console(stderr=True, soft_wrap=True)
+    console = Console(stderr=True)
     if not console.is_terminal:
-        yield lambda text: console.print(Text(text))
+        yield _print_progress
         return
     with console.status("loading") as status:
         yield lambda text: status.update(Text(text))
 
 
-def _show(examined: "Sequence[Examination]") -> None:
-    from rich.console import Console
+def _print_progress(text: str) -> None:
+    with suppress(BrokenPipeError):  # nobody reads it, and the verdict still comes
+        print(text, file=sys.stderr, flush=True)
 
-    console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
+
+def _said(examined: "Sequence[Examination]") -> Iterator[str]:
+    """The verdicts, line by line."""
     for each in examined:
-        console.print(f"{each.document['name']}: {each.document['sentence']}")
+        yield f"{each.document['name']}: {each.document['sentence']}"
         for verdict in each.diagnosis.verdicts:
             if len(each.diagnosis.verdicts) > 1:
-                console.print(f"  {verdict.sentence}")
+                yield f"  {verdict.sentence}"
             for remedy in verdict.remedies:
-                console.print(f"  - {remedy.action}: {remedy.reason}")
+                yield f"  - {remedy.action}: {remedy.reason}"
         for layer, why in each.diagnosis.left_out.items():
-            console.print(f"  not judged: {layer or 'the model'} {why}")
+            yield f"  not judged: {layer or 'the model'} {why}"

@@ -17,3 +17,4 @@ from ._spec import Spec as Spec
 from ._study import StudyError as StudyError
 from ._trained import Trained as Trained
 from ._trained import trained as trained
+from ._trained import untrained as untrained

@@ -1,7 +1,9 @@
 """The model of a run, as it is on disk."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,7 +22,8 @@ class Trained:
         task: with its data.
         weights: which they are.
         config: how it was trained.
-        source: what made the run, for people.
+        spec: what made the run.
+        spec_hash: the SHA-256 of the spec, by which runs are told apart.
     """
 
     name: str
@@ -28,7 +31,8 @@ class Trained:
     task: tasks.Task
     weights: str
     config: train.Config
-    source: str
+    spec: Mapping[str, Any]
+    spec_hash: str
 
     def call(self, model: nn.SequenceModel, batch: tasks.Batch) -> Tensor:
         """A model's output on a batch as the run computes it, in its precision."""
@@ -52,20 +56,34 @@ def trained(folder: Path, data: Path | None = None) -> Trained:
         FileNotFoundError: if the task's data is not found.
         RuntimeError: if it is other data than the run's.
     """
-    spec = train.read_spec(folder)["spec"]
+    return _opened(folder, data, train.read_weights)
+
+
+def untrained(folder: Path, data: Path | None = None) -> Trained:
+    """The model of a run as it was before its first update; arguments and errors as of `trained`."""
+    return _opened(folder, data, lambda _: (None, "as initialised"))
+
+
+def _opened(
+    folder: Path, data: Path | None, weights_of: Callable[[Path], tuple[dict[str, Tensor] | None, str]]
+) -> Trained:
+    page = train.read_spec(folder)
+    spec = page["spec"]
     if not {"task", "model", "train", "detach", "seed", "arm", "experiment", "profile"} <= spec.keys():
         raise train.RunError(f"{folder} must be a run that trained an experiment's model, got another spec")
-    weights, which = train.read_weights(folder)
+    weights, which = weights_of(folder)
     task = _build.task(spec["task"], data)
     _build.check_data(task, spec["task"])
     config = _build.config(spec["train"])
     model = _build.model(spec["model"], task, spec["detach"], spec["seed"]).to(config.dtype).eval()
-    model.load_state_dict(weights)
+    if weights is not None:
+        model.load_state_dict(weights)
     return Trained(
         f"{spec['arm']}, seed {spec['seed']}",
         model,
         task,
         which,
         config,
-        f"{spec['experiment']}, profile {spec['profile']}",
+        spec,
+        page["hash"],
     )

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import Module, RNNBase
 
+from .._versions import installed
 from ..detach import Detach
 from ._copied import Call, called, check_module, copied
 from ._decay import Decay
@@ -109,7 +110,8 @@ def examine(
     once = _once(subject)
     seconds = time.perf_counter() - begun
     frame = _frame(subject, diagnosis) | dict(about or {})
-    frame["cost"] = f"as much as {max(1, round(seconds / once))} forward and backward passes of the batch"
+    passes = f"{max(1, round(seconds / once))} forward and backward passes of the batch"
+    frame["cost"] = f"{seconds:.2g} s, as much as {passes}"
     frame |= {f"not judged: {layer or 'the model'}": why for layer, why in diagnosis.left_out.items()}
     frame |= {f"not measured: {what}": why for what, why in missing.items()}
     document = {
@@ -163,14 +165,10 @@ def _frame(subject: Subject, diagnosis: Diagnosis) -> dict[str, str]:
     model, profile = subject.model, diagnosis.profiles[0]
     weights = [each for each in model.state_dict().values() if isinstance(each, Tensor)]
     modes = {module.training for module in model.modules()}
+    mode = "mixed" if len(modes) > 1 else "training" if True in modes else "evaluation"
     every = {step for each in diagnosis.profiles for step in each.at or ()}
     positions = f"steps {_listed(sorted(every))}" if every else "the end of each sequence"
     sequences = int((profile.depth > 0).any(0).sum())
-    detached = {
-        f"{name or 'model'}: {each}"
-        for name, module in model.named_modules()
-        if module.training and isinstance(each := getattr(module, "detach", None), Detach)
-    }
     digest = hashlib.sha256()
     for weight in weights:
         digest.update(weight.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
@@ -180,11 +178,22 @@ def _frame(subject: Subject, diagnosis: Diagnosis) -> dict[str, str]:
         "samples": f"median and 10–90 % band over {sequences} sequences; intervals 95 %, by resampling them",
         "dtype": ", ".join(sorted({str(each.dtype).removeprefix("torch.") for each in weights})),
         "device": ", ".join(sorted({each.device.type for each in weights})),
-        "mode": "mixed" if len(modes) > 1 else "training" if True in modes else "evaluation",
-        "detachment": "; ".join(sorted(detached)) or "none",
+        "mode": mode,
+        "detachment": _detachment(model, mode),
         "weights": f"sha256 {digest.hexdigest()[:16]}",
-        "versions": f"torch {torch.__version__}, Python {platform.python_version()}",
+        "versions": f"bptt {installed('bptt') or 'from its sources'}, torch {torch.__version__}, "
+        f"Python {platform.python_version()}",
     }
+
+
+def _detachment(model: Module, mode: str) -> str:
+    """Which paths are blocked as it is measured, which may be others than as it was trained."""
+    detached = {
+        f"{name or 'model'}: {each}"
+        for name, module in model.named_modules()
+        if module.training and isinstance(each := getattr(module, "detach", None), Detach)
+    }
+    return "; ".join(sorted(detached)) or f"none, in {mode} mode"
 
 
 def _listed(steps: Sequence[int]) -> str:

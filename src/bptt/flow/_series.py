@@ -143,23 +143,30 @@ def measured(
 
 
 def training_arrays(rows: Sequence[Mapping[str, Any]]) -> Arrays:
-    """What a watch saw, of the rows that kept the time steps most of them kept."""
-    if not rows:
-        return {}
-    found = {
-        "training/steps": _array([row["step"] for row in rows]),
-        **{f"training/{name}": _array([_number(row[name]) for row in rows]) for name in ("before", "after")},
-    }
+    """What a watch saw, each with the steps at which it did.
+
+    Of a layer, these are the steps at which it kept the time steps that it kept most often.
+    """
+    found = {"training/steps": _array([row["step"] for row in rows])} if rows else {}
+    told = [row for row in rows if row["before"] is not None]
+    if told:
+        found["training/clip_steps"] = _array([row["step"] for row in told])
+        for end in ("before", "after"):
+            found[f"training/{end}"] = _array([_number(row[end]) for row in told])
     for key in sorted({key for row in rows for key in row["layers"]}):
-        layers = [row["layers"].get(key) for row in rows]
-        (kept, _), *_ = Counter(tuple(each["t"]) for each in layers if each is not None).most_common(1)
-        there = [each if each is not None and tuple(each["t"]) == kept else {} for each in layers]
-        found[f"training/{key}/t"] = _array(kept)
-        found[f"training/{key}/half_life"] = _array([_number(each.get("half_life")) for each in there])
-        for path in ("h", "c", "carry", "gates"):
-            if any(path in each for each in there):
-                lines = [each.get(path, [torch.nan] * len(kept)) for each in there]
-                found[f"training/{key}/{path}"] = _array([[_number(v) for v in line] for line in lines])
+        seen = {row["step"]: row["layers"][key] for row in rows if key in row["layers"]}
+        (kept, _), *_ = Counter(tuple(each["t"]) for each in seen.values()).most_common(1)
+        seen = {step: each for step, each in seen.items() if tuple(each["t"]) == kept}
+        place = f"training/{key}"
+        found[f"{place}/t"] = _array(kept)
+        found[f"{place}/half_life"] = _array([_number(each["half_life"]) for each in seen.values()])
+        for name, paths in (("steps", ("h", "c")), ("split_steps", ("carry", "gates"))):
+            there = {step: each for step, each in seen.items() if paths[0] in each}
+            if there:
+                found[f"{place}/{name}"] = _array(list(there))
+            for path in paths:
+                if lines := [each[path] for each in there.values() if path in each]:
+                    found[f"{place}/{path}"] = _array([[_number(v) for v in line] for line in lines])
     return found
 
 

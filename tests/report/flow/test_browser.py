@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from helpers import flows
-from helpers.colours import contrast, luminance
+from helpers.colours import apart, contrast, luminance
 
 from bptt import report
 
@@ -173,6 +173,52 @@ def test_a_phone_shows_it_without_scrolling_sideways(browser, everything):
     assert max(ends) <= 390
 
 
+@pytest.fixture(scope="module")
+def crowded(browser, tmp_path_factory):
+    """A page of several measurements whose legend is as wide as the figure, after many training steps."""
+    folder = tmp_path_factory.mktemp("crowded")
+    least = (f"lag/{flows.KEY}/h", "training/")
+    content = {name: each for name, each in flows.arrays().items() if name.startswith(least)}
+    content |= {name: 12_345_678 + each for name, each in content.items() if name.endswith("steps")}
+    folders = [
+        flows.measurement(folder / f"{n}", flows.document(name=f"a run of some name: {n}"), content)
+        for n in range(7)
+    ]
+    return opened_in(browser, report.write_flow(folders, folder / "page.html"))
+
+
+def check_toolbar(page):
+    tools, plot = page.evaluate("""(() => {
+      const plot = shown()[0].querySelector('.plot'), box = (node) => node.getBoundingClientRect().toJSON();
+      return [box(plot.querySelector('.modebar')), box(plot)];
+    })()""")
+    assert 0 < tools["height"] <= tools["bottom"] <= plot["top"]
+    page.point((tools["left"] + tools["right"]) / 2, (tools["top"] + tools["bottom"]) / 2)
+    found = "document.querySelector('.modebar :hover').closest('.plot') === shown()[0].querySelector('.plot')"
+    assert page.evaluate(found)
+    title = """(() => {
+      const range = document.createRange();
+      range.selectNodeContents(shown()[0].querySelector('h3'));
+      return range.getBoundingClientRect().right;
+    })()"""
+    assert page.evaluate(title) <= tools["left"]
+
+
+def test_the_toolbar_covers_nothing_of_a_figure(crowded):
+    right = "(each) => each.getBoundingClientRect().right"
+    names = crowded.evaluate(f"all('.legendtext', shown()[0]).map({right})")
+    tools = crowded.evaluate("shown()[0].querySelector('.modebar').getBoundingClientRect().left")
+    assert max(names) > tools  # they would meet, were they in one row
+    check_toolbar(crowded)
+
+
+def test_pointing_at_a_late_step_names_it_in_full(crowded):
+    line = hover(crowded, "Half-life during training", 12_345_718, 7)
+    assert line[0] == "training step: 12345718"
+    cell = hover(crowded, TRAINED, 12_345_718, 4)
+    assert cell[0] == "training step 12345718, time step t 4"
+
+
 KINDS = ("text", "image", "values", "tokens", "broken")
 
 
@@ -243,50 +289,6 @@ def test_steps_with_inf_and_nan_look_and_read_like_it(asked):
     assert "depends most on the input of step 1 " in found["told"]
 
 
-# How colours look to those who lack one kind of cone (Machado et al. 2009), in linear RGB.
-VISION = {
-    "usual": np.eye(3),
-    "protanopia": [
-        [0.152286, 1.052583, -0.204868],
-        [0.114503, 0.786281, 0.099216],
-        [-0.003882, -0.048116, 1.051998],
-    ],
-    "deuteranopia": [
-        [0.367322, 0.860646, -0.227968],
-        [0.280085, 0.672501, 0.047413],
-        [-0.01182, 0.04294, 0.968881],
-    ],
-    "tritanopia": [
-        [1.255528, -0.076749, -0.178779],
-        [-0.078411, 0.930809, 0.147602],
-        [0.004733, 0.691367, 0.3039],
-    ],
-}
-
-
-def lab(colours, vision):
-    """CIELAB of sRGB colours from 0 to 1 as someone sees them."""
-    colours = np.asarray(colours)
-    linear = np.where(colours <= 0.04045, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4)
-    seen = np.clip(linear @ np.transpose(vision), 0, 1)
-    matrix = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
-    xyz = seen @ matrix.T / [0.9505, 1, 1.089]
-    f = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
-    return np.stack([116 * f[:, 1] - 16, 500 * (f[:, 0] - f[:, 1]), 200 * (f[:, 1] - f[:, 2])], axis=1)
-
-
-def apart(colours, page):
-    """The least difference (ΔE) of each colour from the others, the page and the map, in anyone's eyes."""
-    from plotly.colors import sample_colorscale, unlabel_rgb
-
-    own = [[int(each[at : at + 2], 16) / 255 for at in (1, 3, 5)] for each in (*colours, page)]
-    ramp = [
-        np.array(unlabel_rgb(each)) / 255 for each in sample_colorscale("Cividis", np.linspace(0, 1, 101))
-    ]
-    least = np.inf
-    for vision in VISION.values():
-        mine, scale = lab(own, vision), lab(ramp, vision)
-        for at in range(len(colours)):
-            others = np.concatenate([np.delete(mine, at, axis=0), scale])
-            least = min(least, np.linalg.norm(others - mine[at], axis=1).min())
-    return least
+def test_the_toolbar_of_a_report_covers_nothing_of_its_figures(browser, study_maker, tmp_path):
+    made = study_maker(tmp_path)(epochs=3)
+    check_toolbar(opened_in(browser, report.write([made]).index))

@@ -66,7 +66,16 @@ DAMAGES = {
         f"flow.npz lacks lag/{KEY}/h",
     ),
     "no band": (without(f"lag/{KEY}/h_low"), f"lag/{KEY}/h needs lag/{KEY}/h_low, which is absent"),
-    "no steps": (without("training/steps"), "training/before needs training/steps, which is absent"),
+    "no steps": (without("training/clip_steps"), "before needs training/clip_steps, which is absent"),
+    "no looks": (without("training/steps"), "training/clip_steps needs training/steps, which is absent"),
+    "no splits": (
+        without(f"training/{KEY}/split_steps"),
+        f"training/{KEY}/carry needs training/{KEY}/split_steps, which is absent",
+    ),
+    "splits": (
+        array(f"training/{KEY}/split_steps", STEPS),
+        f"training/{KEY}/carry must have shape (S, M) with the S = 12 of training/{KEY}/split_steps",
+    ),
     "flat": (array(f"unit/{KEY}", STEPS), f"unit/{KEY} must have shape (T, H), got (12,)"),
     "empty": (array(f"lag/{KEY}/h", []), f"lag/{KEY}/h must have shape (K), got (0,)"),
     "scalar": (array(f"time/{KEY}/h", 1.0), f"time/{KEY}/h must have shape (T), got ()"),

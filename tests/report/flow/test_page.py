@@ -199,7 +199,7 @@ def test_nothing_is_left_out_silently(write):
     assert "Each cell is the largest of up to 3 × 32 values (NaN before Inf)" in page.text
     assert "240 values are exactly 0, 1 value is Inf, 1 value is NaN." in page.text
     assert (
-        "The last 3000 of 5000 steps are shown. 60 of the 200 output steps measured can be chosen."
+        "The last 3000 of 5000 steps are shown. 66 of the 200 output steps measured can be chosen."
         in page.text
     )
     (grid,) = dict(plots(out))["Gradient over time and units, c: LSTM core, layer 1"]["data"]
@@ -241,6 +241,120 @@ def test_run_against_run(write):
         assert [trace["name"] for trace in plot["data"]] == ["vanilla, seed 0", "h-detach 0.25"]
     exponents = together["Lyapunov exponents: LSTM core, layer 1"]["data"]
     assert [trace["y"][0] for trace in exponents] == pytest.approx(np.log([0.9, 0.98]), rel=1e-4)
+
+
+MAP = "Gradient over time and training, %s: LSTM core, layer 1"
+
+
+def captions(path):
+    figure = r"<h3>(.*?)</h3>.*?<figcaption>(.*?)</figcaption>"
+    return {html.unescape(title): text for title, text in re.findall(figure, read(path), re.DOTALL)}
+
+
+def test_maps_have_the_training_steps_at_which_they_were_measured_and_no_others(write):
+    content = flows.arrays()
+    content[f"training/{KEY}/carry"][1, 3] = np.nan  # one that was measured
+    out = write((flows.document(), content))
+    drawn, told = dict(plots(out)), captions(out)
+    assert drawn[MAP % "with respect to h"]["data"][0]["x"] == flows.LOOKS.tolist()
+    assert "training steps looked at" not in told[MAP % "with respect to h"]
+    for path in ("along the carry", "through the gates"):
+        (grid,) = drawn[MAP % path]["data"]
+        assert grid["x"] == flows.LOOKS[::2].tolist()
+        assert np.shape(grid["z"]) == (flows.T // 2, flows.N // 2)
+        assert (
+            "Of 12 training steps looked at, the 6 are drawn at which this was measured." in told[MAP % path]
+        )
+    assert told[MAP % "along the carry"].endswith("1 value is NaN.")
+    assert "NaN" not in told[MAP % "through the gates"]
+
+
+def test_norms_of_gradients_that_were_not_told_are_not_drawn(write):
+    content = flows.arrays() | {"training/clip_steps": flows.LOOKS[3:5]}
+    content |= {f"training/{end}": np.array([3.0, np.nan]) for end in ("before", "after")}
+    out = write((flows.document(), content))
+    before, *_ = dict(plots(out))["Gradient norm before and after clipping"]["data"]
+    assert before["x"] == flows.LOOKS[3:5].tolist()
+    told = captions(out)["Gradient norm before and after clipping"]
+    assert "the 2 are drawn at which this was measured. 2 values are NaN." in told
+
+
+WHY = "the gradient does not fall towards earlier steps, or there is none to follow."
+
+
+def test_where_there_is_no_half_life_there_is_a_gap_that_is_explained(write):
+    content = flows.arrays()
+    half = content[f"training/{KEY}/half_life"]
+    half[[2, 5, 7]] = np.nan
+    out = write((flows.document(), content), (flows.document(name="other"), flows.arrays()))
+    together, one = (
+        [plot for title, plot in plots(out) if title.startswith("Half-life during training")][n]
+        for n in (0, 1)
+    )
+    for plot, lines in ((together, 2), (one, 1)):
+        assert len(plot["data"]) == lines  # no marks of NaN
+        assert plot["data"][0]["y"] == [None if np.isnan(each) else each for each in half]
+        assert plot["data"][0]["marker"]["maxdisplayed"] == 0  # the value between two gaps is seen
+    text = parsed(out).text
+    assert text.count(f"Of 24 places, 3 are gaps: {WHY}") == 1
+    assert text.count(f"Of 12 places, 3 are gaps: {WHY}") == 1
+    assert "training step half-life 0 5 20 6 40 none" in text
+    assert "NaN" not in text.partition("During training")[2].partition("How it was measured")[0]
+
+
+def test_a_half_life_at_no_step_is_said_in_the_figure(write):
+    content = flows.arrays()
+    content[f"training/{KEY}/half_life"][:] = np.nan
+    drawn = dict(plots(write((flows.document(), content))))["Half-life during training: LSTM core, layer 1"]
+    assert "none at any step" in [each["text"] for each in drawn["layout"]["annotations"]]
+
+
+def test_a_layer_with_fewer_steps_than_another_has_no_values_beyond_its_own(write):
+    content = flows.arrays() | flows.layer_arrays("core:1:0")
+    content |= {name: content[name][:20] for name in ("time/core:1:0/h", "time/core:1:0/c")}
+    out = write((flows.document(layers=[flows.layer(), flows.layer("core:1:0", label="short")]), content))
+    title = "Gradient over time and layers, with respect to h"
+    (grid,) = dict(plots(out))[title]["data"]
+    assert [each is None for each in grid["z"][1]] == [False] * 20 + [True] * 40
+    assert None not in grid["z"][0]
+    assert "NaN" not in captions(out)[title]
+
+
+def test_the_cost_is_no_difference_and_settings_are_folded(write):
+    def frame(cost, epochs):
+        return [["batch", "5"], ["train.epochs", epochs], ["cost", cost], ["not judged: a.b", "frozen"]]
+
+    one = flows.document(frame=frame("3 s", "600"))
+    out = write((one, flows.arrays()), (flows.document(name="b", frame=frame("4 s", "30")), flows.arrays()))
+    rows = re.search(r'aria-label="What differs.*?</table>', read(out), re.DOTALL).group()
+    assert re.findall(r'<th scope="row">(.*?)</th>', rows) == ["train.epochs"]
+    alone = read(write((one, flows.arrays()), out="alone.html"))
+    frames = re.search(r"<h2>How it was measured</h2>(.*?)<details>(.*?)</details>", alone, re.DOTALL)
+    for name, folded in (("batch", 0), ("cost", 0), ("not judged: a.b", 0), ("train.epochs", 1)):
+        assert [name in part for part in frames.groups()] == [not folded, bool(folded)]
+
+
+def test_steps_are_never_rounded(write):
+    content = flows.arrays() | {"reach/input": 1_000_000 + np.arange(flows.T)}
+    content |= {
+        name: 1_234_567 + content[name] // 20
+        for name in content
+        if name.startswith("training/") and name.endswith("steps")
+    }
+    chrono = {"name": "chrono", "action": "draw the biases", "reason": "it forgets", "value": 2_345_678.0}
+    document = flows.document(
+        layers=[flows.layer(reach=7_654_321, remedies=[chrono])],
+        input={"kind": "tokens", "text": None, "shape": None},
+    )
+    out = write((document, content))
+    text = parsed(out).text
+    assert text.count("time step t \\ training step 1234567 ") == 4  # maps of training, a column a step
+    assert "training step half-life 1234567 5 1234568 6" in text
+    assert "7654321" in text
+    assert "chrono (2345678): draw" in text
+    assert "5 at 1234567, 16 at 1234578" in read(out)  # the description of the line
+    assert '"cells": ["1000000", "1000001"' in read(out)
+    assert "e+06" not in read(out)
 
 
 def test_measurements_of_one_name_are_numbered(write):

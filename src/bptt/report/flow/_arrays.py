@@ -17,6 +17,8 @@ GATES = {
     "input": {},
 }
 
+LOOKED = "training/steps"
+
 
 @dataclass(frozen=True)
 class Held:
@@ -36,15 +38,16 @@ class Held:
 
 def expected(layers: Iterable[tuple[str, str]]) -> dict[str, Held]:
     """Every array there may be, for layers given as (key, kind)."""
-    at, steps = "reach/at", "training/steps"
+    at, clips = "reach/at", "training/clip_steps"
     found = {
         at: Held("output steps that were asked", ("J",), "reach", rising=True),
         "reach/norms": Held("‖∂out_t/∂x_s‖, (output step, input step)", ("J", "T"), "reach", needs=(at,)),
         "reach/probes": Held("random mixtures that the norms are estimated from", (1,), "reach"),
         "reach/input": Held("the input that is shown", ("T",), "reach", signed=True),
-        steps: Held("optimiser steps looked at", ("N",), "training", rising=True),
-        "training/before": Held("gradient norm before clipping", ("N",), "training", needs=(steps,)),
-        "training/after": Held("gradient norm after clipping", ("N",), "training", needs=(steps,)),
+        LOOKED: Held("training steps looked at", ("N",), "training", rising=True),
+        clips: Held("training steps whose norms were told", ("C",), "training", rising=True, needs=(LOOKED,)),
+        "training/before": Held("gradient norm before clipping", ("C",), "training", needs=(clips,)),
+        "training/after": Held("gradient norm after clipping", ("C",), "training", needs=(clips,)),
     }
     for key, kind in layers:
         found |= _gradients(key) | _gates(key, kind) | _jacobians(key)
@@ -52,8 +55,8 @@ def expected(layers: Iterable[tuple[str, str]]) -> dict[str, Held]:
 
 
 def _gradients(key: str) -> dict[str, Held]:
-    lag, time, steps, kept = f"lag/{key}", f"time/{key}", "training/steps", f"training/{key}/t"
-    found = {kept: Held("time steps kept", (f"M {key}",), "training", rising=True)}
+    lag, time, trained = f"lag/{key}", f"time/{key}", f"training/{key}"
+    found: dict[str, Held] = {}
     for state in "hc":
         name = f"‖∂L/∂{state}‖"
         low, high = f"{lag}/{state}_low", f"{lag}/{state}_high"
@@ -66,11 +69,19 @@ def _gradients(key: str) -> dict[str, Held]:
     for path in ("carry", "gates"):
         found[f"{lag}/{path}"] = Held(f"part of the gradient by the path “{path}”, by lag", ("K",), lag)
     found[f"unit/{key}"] = Held("|∂L/∂s|, (time step, unit)", ("T", "H"), f"unit/{key}")
-    for part in ("h", "c", "carry", "gates"):
-        what = f"gradient norm of {part}, (training step, time step)"
-        found[f"training/{key}/{part}"] = Held(what, ("N", f"M {key}"), "training", needs=(steps, kept))
-    half = Held("half-life in steps, by training step", ("N",), "training", needs=(steps,))
-    return found | {f"training/{key}/half_life": half}
+    steps, split, kept = f"{trained}/steps", f"{trained}/split_steps", f"{trained}/t"
+    found |= {
+        kept: Held("time steps kept", ("M",), trained, rising=True),
+        steps: Held("training steps at which they were kept", ("N",), trained, rising=True, needs=(LOOKED,)),
+        split: Held(
+            "training steps at which paths were split", ("S",), trained, rising=True, needs=(LOOKED,)
+        ),
+        f"{trained}/half_life": Held("half-life in steps, NaN for none", ("N",), trained, needs=(steps,)),
+    }
+    for part, own in (("h", steps), ("c", steps), ("carry", split), ("gates", split)):
+        what, letter = f"gradient norm of {part}, (training step, time step)", "N" if own == steps else "S"
+        found[f"{trained}/{part}"] = Held(what, (letter, "M"), trained, needs=(own, kept))
+    return found
 
 
 def _gates(key: str, kind: str) -> dict[str, Held]:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from ._arrays import LOOKED
 from ._drawing import Drawing
 from ._heat import Grid, heat, most_of
 from ._lines import Axes, Line, lines
@@ -12,6 +13,7 @@ from ._words import shown, with_interval
 
 PARTS = ("h", "c", "carry", "gates")  # in the order of their looks
 FIT = 6  # the look of the fitted line
+NO_HALF_LIFE = "the gradient does not fall towards earlier steps, or there is none to follow"
 
 
 def lag(found: Measurement, layer: Layer) -> Drawing:
@@ -83,14 +85,15 @@ def pace(verdict: Verdict) -> str:
 
 def maps(found: Measurement, layer: Layer) -> Iterator[Drawing]:
     """The gradient over time and training, and over time and units."""
-    steps, kept = found.get("training/steps"), found.get(f"training/{layer.key}/t")
+    kept = found.get(f"training/{layer.key}/t")
     for part in PARTS:
         over = found.get(f"training/{layer.key}/{part}")
+        steps = found.get(f"training/{layer.key}/{'split_' * (part in PARTS[2:])}steps")
         if over is not None and steps is not None and kept is not None:
             yield heat(
                 f"Gradient over time and training, {part_name(layer, part)}: {layer.label}",
                 "Each column is one look during training, each row a time step: dark rows are steps to which "
-                "the loss sends no gradient back, and which learn nothing from it.",
+                "the loss sends no gradient back, and which learn nothing from it." + _looks(found, steps),
                 Grid(
                     x=steps,
                     y=kept,
@@ -137,7 +140,7 @@ def by_layer(found: Measurement) -> Iterator[Drawing]:
             Grid(
                 x=np.arange(T),
                 y=np.arange(len(there)),
-                z=np.stack([np.pad(row, (0, T - row.size), constant_values=np.nan) for _, row in there]),
+                z=np.stack([np.pad(row, (0, T - row.size), constant_values=-1) for _, row in there]),
                 x_title="time step t",
                 names=labels if len(set(labels)) == len(labels) else [layer.key for layer, _ in there],
             ),
@@ -146,13 +149,18 @@ def by_layer(found: Measurement) -> Iterator[Drawing]:
 
 def training(found: Measurement, layer: Layer) -> Iterator[Drawing]:
     """The half-life against training step."""
-    steps, half = found.get("training/steps"), found.get(f"training/{layer.key}/half_life")
+    steps, half = (found.get(f"training/{layer.key}/{name}") for name in ("steps", "half_life"))
     if steps is not None and half is not None:
         yield lines(
             f"Half-life during training: {layer.label}",
-            "After so many steps back in time half of the gradient is left; higher is longer memory. NaN: "
-            "nothing decayed that could be fitted.",
-            Axes(x="training step", y="half-life (time steps)", levels=(("wanted lag", found.wanted_lag),)),
+            "After so many steps back in time half of the gradient is left; higher is longer memory."
+            + _looks(found, steps),
+            Axes(
+                x="training step",
+                y="half-life (time steps)",
+                levels=(("wanted lag", found.wanted_lag),),
+                gap=NO_HALF_LIFE,
+            ),
             [Line(name="half-life", x=steps, y=half, arm=0)],
             layer.key,
         )
@@ -160,7 +168,7 @@ def training(found: Measurement, layer: Layer) -> Iterator[Drawing]:
 
 def clipping(found: Measurement) -> Iterator[Drawing]:
     """The norm of the gradient of all weights before and after clipping."""
-    steps = found.get("training/steps")
+    steps = found.get("training/clip_steps")
     there = [(name, found.get(f"training/{name}")) for name in ("before", "after")]
     drawn = [
         Line(name=f"{name} clipping", x=steps, y=norm, arm=arm)
@@ -170,10 +178,19 @@ def clipping(found: Measurement) -> Iterator[Drawing]:
     if drawn:
         yield lines(
             "Gradient norm before and after clipping",
-            "The norm of the gradient of all weights together: where the lines part, the step was clipped.",
+            "The norm of the gradient of all weights together: where the lines part, the step was clipped."
+            + _looks(found, drawn[0].x),
             Axes(x="training step", y="gradient norm"),
             drawn,
         )
+
+
+def _looks(found: Measurement, steps: np.ndarray) -> str:
+    """Of which training steps there is something to draw, if it is not of all that were looked at."""
+    looked = len(found.arrays[LOOKED])
+    if len(steps) == looked:
+        return ""
+    return f" Of {looked} training steps looked at, the {len(steps)} are drawn at which this was measured."
 
 
 def state(layer: Layer, part: str) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from .. import _plots as plots
 from .._tables import Cell, Table
 from ._drawing import Drawing, sampled
-from ._words import counted, shown, span
+from ._words import counted, exact, shown, span
 
 MOST = 160  # cells along each side
 FEWEST, FEW = 40, 8  # of them in a page of very many layers, and the layers up to which there are `MOST`
@@ -22,7 +22,7 @@ ROWS, COLUMNS = 10, 7  # of the table under a figure
 class Grid:
     """Values `z` (rows, columns) at `y` (rows) and `x` (columns), drawn in at most `most` cells a side.
 
-    Rows may have `names` of their own.
+    Where there is no value, `z` is negative, and its cell stays empty. Rows may have `names` of their own.
     """
 
     x: np.ndarray
@@ -44,9 +44,9 @@ def heat(title: str, caption: str, grid: Grid, layer: str | None = None) -> Draw
     """
     rows, columns = (_starts(side, grid.most) for side in grid.z.shape)
     z = np.maximum.reduceat(np.maximum.reduceat(grid.z, rows, axis=0), columns, axis=1)
-    positive = np.log10(z[np.isfinite(z) & (z > 0)])
+    values, positive = grid.z[~(grid.z < 0)], np.log10(z[np.isfinite(z) & (z > 0)])
     low, high = (float(positive.min()), float(positive.max())) if positive.size else (-1.0, 0.0)
-    notes = [counted(grid.z)]
+    notes = [counted(values)]
     if z.shape != grid.z.shape:
         block = " × ".join(f"{-(-n // m)}" for n, m in zip(grid.z.shape, z.shape, strict=True))
         notes.append(
@@ -69,21 +69,22 @@ def heat(title: str, caption: str, grid: Grid, layer: str | None = None) -> Draw
         "hovertemplate": f"{_short(grid.x_title)} %{{x}}, {row}<br><b>%{{text}}</b><extra></extra>",
         "meta": {"arm": 0, "role": "heat"},
     }
-    y = {**plots.AXIS, "title": {"text": grid.y_title}, "showgrid": False}
+    axis = {**plots.AXIS, "showgrid": False, "hoverformat": "d"}
+    y = {**axis, "title": {"text": grid.y_title}}
     if grid.names:
         y |= {"type": "category", "autorange": "reversed"}
     layout = {
         **plots.FRAME,
         "hovermode": "closest",
         "margin": plots.FRAME["margin"] | {"t": 36},
-        "xaxis": {**plots.AXIS, "title": {"text": grid.x_title}, "showgrid": False, "nticks": 12},
+        "xaxis": {**axis, "title": {"text": grid.x_title}, "nticks": 12},
         "yaxis": y,
         "shapes": [],
         "annotations": [],
     }
     if grid.names:
         layout["height"] = 170 + 50 * len(grid.names)
-    alt = f"{title}: colours by {grid.x_title} and {grid.y_title}, values {span(grid.z)}. {counted(grid.z)}"
+    alt = f"{title}: colours by {grid.x_title} and {grid.y_title}, values {span(values)}. {counted(values)}"
     return Drawing(
         title=title,
         caption=" ".join(filter(None, (caption, *notes))),
@@ -105,7 +106,9 @@ def _starts(n: int, most: int) -> np.ndarray:
     return np.linspace(0, n, min(n, most), endpoint=False).astype(int)
 
 
-def _encoded(value: float) -> float | str:
+def _encoded(value: float) -> float | str | None:
+    if value < 0:
+        return None
     if value == 0 or not np.isfinite(value):
         return "0" if value == 0 else shown(value)
     return round(log10(value), 4)
@@ -128,10 +131,11 @@ def _ticks(low: float, high: float) -> dict[str, Any]:
 def _table(grid: Grid) -> Table:
     """Values at evenly spaced rows and columns."""
     rows, columns = sampled(grid.z.shape[0], ROWS), sampled(grid.z.shape[1], COLUMNS)
-    names = list(grid.names) or [f"{y:g}" for y in grid.y]
+    names = list(grid.names) or [exact(y) for y in grid.y]
     head = " \\ ".join(filter(None, (grid.y_title, grid.x_title)))
-    body = ((Cell(names[row]), *(Cell(shown(value)) for value in grid.z[row, columns])) for row in rows)
-    return Table((head, *(f"{x:g}" for x in grid.x[columns])), tuple(body))
+    told = [[shown(None if value < 0 else value) for value in grid.z[row, columns]] for row in rows]
+    body = ((Cell(names[row]), *map(Cell, values)) for row, values in zip(rows, told, strict=True))
+    return Table((head, *map(exact, grid.x[columns])), tuple(body))
 
 
 def _names(labels: Sequence[str]) -> list[str]:

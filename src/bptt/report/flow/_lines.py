@@ -10,7 +10,7 @@ from .. import _plots as plots
 from .._look import look
 from .._tables import Cell, Table
 from ._drawing import Drawing, rounded, sampled
-from ._words import counted, shown, span, special
+from ._words import counted, exact, shown, span, special
 
 MOST = 1000  # points of a line; more are neither seen nor worth their bytes
 ROWS = 12  # of the table under a figure
@@ -35,7 +35,10 @@ class Line:
 
 @dataclass(frozen=True, kw_only=True)
 class Axes:
-    """The axes: their titles, whether y is logarithmic, and named levels and uprights."""
+    """The axes: their titles, whether y is logarithmic, and named levels and uprights.
+
+    With a `gap`, NaN stands for no value and leaves one; these words say why.
+    """
 
     x: str
     y: str
@@ -43,21 +46,33 @@ class Axes:
     levels: tuple[tuple[str, float], ...] = ()
     uprights: tuple[tuple[str, float], ...] = ()
     y_range: tuple[float, float] | None = None
+    gap: str = ""
+
+    def shown(self, value: float) -> str:
+        """A value of y in words."""
+        return "none" if self.gap and np.isnan(value) else shown(value)
 
 
 def lines(title: str, caption: str, axes: Axes, drawn: Sequence[Line], layer: str | None = None) -> Drawing:
     """A figure of lines.
 
     What has no place on the axes is marked at their edge: exactly 0 (on a logarithmic axis) and NaN below,
-    Inf above; the caption says how many there are, and whether points were left out.
+    Inf above; the caption says how many there are, how many gaps, and whether points were left out.
     """
     bottom, top = _range(axes, drawn)
-    data = [trace for line in drawn for trace in _traces(line, axes.log, bottom)]
-    marks = [mark for line in drawn for mark in _marks(line, axes.log, bottom, top)]
+    data = [trace for line in drawn for trace in _traces(line, axes, bottom)]
+    marks = [mark for line in drawn for mark in _marks(line, axes, bottom, top)]
     names = [mark["name"] for mark in marks]
     data += [mark | {"showlegend": names.index(mark["name"]) == at} for at, mark in enumerate(marks)]
     values = np.concatenate([line.y for line in drawn])
-    notes = [counted(values) if axes.log else counted(values[~np.isfinite(values)])]
+    gaps = np.isnan(values) & bool(axes.gap)
+    notes = [counted(values[~gaps & (axes.log | ~np.isfinite(values))])]
+    layout = _layout(axes, drawn, bottom, top)
+    if n := int(gaps.sum()):
+        notes.append(f"Of {values.size} places, {n} {'is a gap' if n == 1 else 'are gaps'}: {axes.gap}.")
+        if n == values.size:
+            place = {"xref": "paper", "yref": "paper", "x": 0.5, "y": 0.25, "showarrow": False}
+            layout["annotations"].append(place | {"text": "none at any step"})
     if thinned := max((line.x.size for line in drawn if line.x.size > MOST), default=0):
         notes.append(f"{MOST} evenly spaced points of {thinned} are drawn.")
     return Drawing(
@@ -65,7 +80,7 @@ def lines(title: str, caption: str, axes: Axes, drawn: Sequence[Line], layer: st
         caption=" ".join(filter(None, (caption, *notes))),
         alt=_alt(title, axes, drawn),
         data=data,
-        layout=_layout(axes, drawn, bottom, top),
+        layout=layout,
         table=_table(axes, drawn),
         layer=layer,
     )
@@ -85,7 +100,7 @@ def _range(axes: Axes, drawn: Sequence[Line]) -> tuple[float, float]:
     return float(low - room), float(high + room)
 
 
-def _traces(line: Line, log: bool, bottom: float) -> list[dict[str, Any]]:
+def _traces(line: Line, axes: Axes, bottom: float) -> list[dict[str, Any]]:
     at = sampled(line.x.size, MOST)
     x, y, own, name = line.x[at].tolist(), rounded(line.y[at]), look(line.arm), plots.text(line.name)
     common = {"type": "scatter", "legendgroup": name, "hoverinfo": "skip", "showlegend": False}
@@ -94,8 +109,8 @@ def _traces(line: Line, log: bool, bottom: float) -> list[dict[str, Any]]:
     if line.low is not None and line.high is not None:
         low, high = rounded(line.low[at]), rounded(line.high[at])
         there = np.isfinite(low) & np.isfinite(high)
-        lowest = np.maximum(low[there], 10**bottom) if log else low[there]
-        highest = np.maximum(high[there], 10**bottom) if log else high[there]
+        lowest = np.maximum(low[there], 10**bottom) if axes.log else low[there]
+        highest = np.maximum(high[there], 10**bottom) if axes.log else high[there]
         inside = line.x[at][there]
         outline = {
             "x": np.concatenate([inside, inside[::-1]]).tolist(),
@@ -110,10 +125,11 @@ def _traces(line: Line, log: bool, bottom: float) -> list[dict[str, Any]]:
             "hovertemplate": f"{name}: <b>%{{y:.4g}}</b> (%{{customdata[0]}} to %{{customdata[1]}})"
             "<extra></extra>",
         }
-    seen = np.where(y > 0, y, np.nan) if log else y
+    seen = np.where(y > 0, y, np.nan) if axes.log else y
     style = {"mode": "lines", "line": {"width": 1.5, "dash": own.dash}}
     if not line.thin:
-        marker = {"symbol": own.marker, "size": 7, "maxdisplayed": 12}
+        most = 0 if axes.gap and np.isnan(y).any() else 12  # 0 is all: between two gaps there is no line
+        marker = {"symbol": own.marker, "size": 7, "maxdisplayed": most}
         style = {"mode": "lines+markers", "line": {"width": 2.5, "dash": own.dash}, "marker": marker}
     curve = {"name": name, "x": x, "y": plots.numbers(seen), "showlegend": True, "connectgaps": False}
     return [
@@ -122,16 +138,17 @@ def _traces(line: Line, log: bool, bottom: float) -> list[dict[str, Any]]:
     ]
 
 
-def _marks(line: Line, log: bool, bottom: float, top: float) -> list[dict[str, Any]]:
+def _marks(line: Line, axes: Axes, bottom: float, top: float) -> list[dict[str, Any]]:
     """A trace for each special value that a line has: marks at the edge that say what it is."""
     edge = 0.03 * (top - bottom)
     marks = []
     for kind, there in special(line.y).items():
         at = np.flatnonzero(there)
-        if at.size == 0 or (kind == "exactly 0" and not log):
+        if at.size == 0 or (kind == "exactly 0" and not axes.log) or (kind == "NaN" and axes.gap):
             continue
         at = at[sampled(at.size, MOST)]
         place = top - edge if kind == "Inf" else bottom + edge
+        height = 10**place if axes.log else place
         marks.append(
             {
                 "type": "scatter",
@@ -140,7 +157,7 @@ def _marks(line: Line, log: bool, bottom: float, top: float) -> list[dict[str, A
                 "legendgroup": kind,
                 "x": line.x[at].tolist(),
             }
-            | {"y": [10**place if log else place] * at.size, "marker": {"symbol": SYMBOLS[kind], "size": 8}}
+            | {"y": [height] * at.size, "marker": {"symbol": SYMBOLS[kind], "size": 8}}
             | {"hovertemplate": f"{plots.text(line.name)}: <b>{kind}</b><extra></extra>"}
             | {"meta": {"arm": line.arm, "role": kind}}
         )
@@ -157,7 +174,7 @@ def _layout(axes: Axes, drawn: Sequence[Line], bottom: float, top: float) -> dic
     first, last = float(ends.min()), float(max(ends.max(), ends.min() + 1))
     middle, room = (first + last) / 2, 0.015 * (last - first)
     marks += [plots.upright(words, value, left=value > middle) for words, value in axes.uprights]
-    x = {**plots.AXIS, "title": {"text": axes.x}, "range": [first - room, last + room]}
+    x = {**plots.AXIS, "title": {"text": axes.x}, "range": [first - room, last + room], "hoverformat": "d"}
     x |= {"dtick": 1} if last - first < 12 else {"nticks": 12}
     return {
         **plots.FRAME,
@@ -172,8 +189,8 @@ def _layout(axes: Axes, drawn: Sequence[Line], bottom: float, top: float) -> dic
 def _alt(title: str, axes: Axes, drawn: Sequence[Line]) -> str:
     """Where each line begins and ends, and its span."""
     told = [
-        f"{line.name}: {shown(line.y[0])} at {line.x[0]:g}, {shown(line.y[-1])} at {line.x[-1]:g}, "
-        f"{span(line.y)} in all"
+        f"{line.name}: {axes.shown(line.y[0])} at {exact(line.x[0])}, {axes.shown(line.y[-1])} at "
+        f"{exact(line.x[-1])}, {span(line.y)} in all"
         for line in drawn
     ]
     return f"{title}, against {axes.x}. {'; '.join(told)}. More values are in the table below the figure."
@@ -185,14 +202,14 @@ def _table(axes: Axes, drawn: Sequence[Line]) -> Table:
     rows = []
     for x in longest[sampled(longest.size, ROWS)]:
         cells = [
-            _cell(line, int(at[0])) if (at := np.flatnonzero(line.x == x)).size else Cell("—")
+            _cell(axes, line, int(at[0])) if (at := np.flatnonzero(line.x == x)).size else Cell("—")
             for line in drawn
         ]
-        rows.append((Cell(f"{x:g}"), *cells))
+        rows.append((Cell(exact(x)), *cells))
     return Table((axes.x, *(line.name for line in drawn)), tuple(rows))
 
 
-def _cell(line: Line, at: int) -> Cell:
+def _cell(axes: Axes, line: Line, at: int) -> Cell:
     if line.low is None or line.high is None:
-        return Cell(shown(line.y[at]))
-    return Cell(shown(line.y[at]), f"{shown(line.low[at])} to {shown(line.high[at])}")
+        return Cell(axes.shown(line.y[at]))
+    return Cell(axes.shown(line.y[at]), f"{shown(line.low[at])} to {shown(line.high[at])}")

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ._words import exact, shown
+
 
 @dataclass(frozen=True)
 class Remedy:
@@ -14,6 +16,13 @@ class Remedy:
     action: str
     reason: str
     value: float | None
+
+    @property
+    def number(self) -> str:
+        """The value in words, whole if it is, as a lag is; empty if there is none."""
+        if self.value is None:
+            return ""
+        return exact(self.value) if self.value.is_integer() else shown(self.value)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +86,11 @@ class Measurement:
     nonfinite: str
     arrays: Mapping[str, np.ndarray]
     raw: bytes
+
+    @property
+    def profile(self) -> str:
+        """Of the experiment whose run it is of; empty if it is of none."""
+        return dict(self.frame).get("profile", "")
 
     def get(self, name: str) -> np.ndarray | None:
         """An array in float64; None if it is absent."""

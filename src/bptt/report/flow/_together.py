@@ -7,10 +7,10 @@ import numpy as np
 from .._tables import Cell, Table
 from ._drawing import Drawing
 from ._dynamics import KEPT, PER_STEP
-from ._gradients import state
+from ._gradients import NO_HALF_LIFE, state
 from ._lines import Axes, Line, lines
 from ._measurement import Layer, Measurement
-from ._words import shown, with_interval
+from ._words import exact, shown, with_interval
 
 Pair = tuple[int, Measurement, Layer]  # the number of the measurement, and a layer of it
 
@@ -45,8 +45,8 @@ def together(measurements: Sequence[Measurement]) -> Iterator[Drawing]:
             f"training/{key}/half_life",
             f"Half-life during training: {label}",
             "After so many steps back in time half of the gradient is left; higher is longer memory.",
-            Axes(x="training step", y="half-life (time steps)"),
-            "training/steps",
+            Axes(x="training step", y="half-life (time steps)", gap=NO_HALF_LIFE),
+            f"training/{key}/steps",
         )
         yield from _figure(
             key,
@@ -73,6 +73,14 @@ def _figure(
         yield lines(title, caption, axes, drawn, key)
 
 
+def on_the_whole(measurements: Sequence[Measurement]) -> str:
+    """How many of several are within reach, in one sentence."""
+    lags = {each.wanted_lag for each in measurements}
+    lag = f"A lag of {lags.pop()}" if len(lags) == 1 else "The wanted lag"
+    reached = sum(each.within_reach for each in measurements)
+    return f"{lag} is within reach in {reached} of {len(measurements)} measurements."
+
+
 def verdicts(measurements: Sequence[Measurement]) -> Table:
     """The numbers of every verdict, a row for each layer of each measurement."""
     several = len(measurements) > 1
@@ -86,7 +94,7 @@ def verdicts(measurements: Sequence[Measurement]) -> Table:
                     Cell(verdict.kind),
                     Cell(with_interval(verdict.half_life, verdict.half_life_interval)),
                     Cell(with_interval(verdict.rate, verdict.rate_interval)),
-                    Cell("not reached" if verdict.reach is None else f"{verdict.reach:g}"),
+                    Cell("not reached" if verdict.reach is None else exact(verdict.reach)),
                     Cell(shown(verdict.noise)),
                     Cell(f"{each.wanted_lag}", "within reach" if verdict.within_reach else "out of reach"),
                 )
@@ -104,9 +112,9 @@ def verdicts(measurements: Sequence[Measurement]) -> Table:
 
 
 def differences(measurements: Sequence[Measurement]) -> Table:
-    """What differs in their frames."""
+    """What differs in their frames, but for the cost, which is never the same."""
     frames = [dict(each.frame) | {"wanted lag": str(each.wanted_lag)} for each in measurements]
-    keys = dict.fromkeys(key for frame in frames for key in frame)
+    keys = dict.fromkeys(key for frame in frames for key in frame if key != "cost")
     rows = [
         (Cell(key), *(Cell(frame.get(key, "—")) for frame in frames))
         for key in keys

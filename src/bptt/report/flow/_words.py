@@ -18,6 +18,11 @@ def shown(value: float | None) -> str:
     return "NaN" if np.isnan(value) else "Inf" if value > 0 else "−Inf"
 
 
+def exact(value: float) -> str:
+    """`1234567`: a step, a lag or a token, which must not be rounded."""
+    return f"{value:.15g}"
+
+
 def with_interval(value: float | None, interval: Sequence[float] | None) -> str:
     """`14.2 (13–15.5)`."""
     return shown(value) + (f" ({shown(interval[0])}–{shown(interval[1])})" if interval else "")
