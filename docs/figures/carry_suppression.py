@@ -12,7 +12,7 @@ from typing import Any
 
 import drawings
 
-from bptt import experiments, report, train
+from bptt import experiments, flow, report, train
 
 ROOT = Path(__file__).resolve().parents[2]
 READ = 10  # steps in which the symbols are read, that are asked for at the very end
@@ -20,18 +20,29 @@ Row = dict[str, Any]
 
 
 def seen(folder: Path) -> list[Row]:
-    """Of every step whose paths were split: both parts of dL/dc_t, in the median over reading steps."""
-    rows = []
-    for line in train.read_flow(folder):
-        if not any("carry" in layer for layer in line["layers"].values()):
-            continue
+    """Both parts of dL/dc_t, in the median over reading steps: at first, and wherever they were split."""
+    lines = [line for line in train.read_flow(folder) if any("carry" in o for o in line["layers"].values())]
+    ((first,), *_) = (line["layers"].values() for line in lines)
+    rows = [row(0, [t for t in first["t"] if t < READ], **untrained(folder))]
+    for line in lines:
         (layer,) = line["layers"].values()
         early = [place for place, t in enumerate(layer["t"]) if t < READ]
-        carry, gates = (median(layer[path][place] for place in early) for path in ("carry", "gates"))
-        rows.append(
-            {"step": line["step"], "carry": carry, "gates": gates, "share": carry / ((carry + gates) or 1)}
-        )
+        rows.append(row(line["step"], early, layer["carry"], layer["gates"]))
     return rows
+
+
+def row(step: int, early: Sequence[int], carry: Sequence[float], gates: Sequence[float]) -> Row:
+    one, other = (median(path[place] for place in early) for path in (carry, gates))
+    return {"step": step, "carry": one, "gates": other, "share": one / ((one + other) or 1)}
+
+
+def untrained(folder: Path) -> dict[str, list[float]]:
+    """Both parts by time step, in the median over a batch, before the first update."""
+    found = experiments.untrained(folder)
+    batch = found.batch("train", found.config.batch_size)
+    (split,) = flow.paths(found.model, batch, found.task.loss, call=found.call)
+    parts = {"carry": split.carry, "gates": split.gates}
+    return {path: part.double().norm(dim=-1).quantile(0.5, 1).tolist() for path, part in parts.items()}
 
 
 def by_step(runs: dict[str, dict[int, list[Row]]]) -> list[Row]:
@@ -54,11 +65,11 @@ def ends(arm: str, seed: int, folder: Path, rows: list[Row]) -> Row:
     found = experiments.trained(folder)
     weight = found.model.core.weight_hh_l0
     start = (weight.numel() / (3 * weight.shape[1])) ** 0.5  # expected, of U(±1/√H)
-    last = max(1, len(rows) // 10)
+    last = max(1, (len(rows) - 1) // 10)
     return {
         "arm": arm,
         "seed": seed,
-        "share_first": median(row["share"] for row in rows[:last]),
+        "share_first": median(row["share"] for row in rows[1 : last + 1]),
         "share_last": median(row["share"] for row in rows[-last:]),
         "w_hh_norm_first": start,
         "w_hh_norm_best": weight.norm().item(),
