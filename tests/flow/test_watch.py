@@ -1,5 +1,6 @@
 """A watch sees what a recording does, at its own steps only, and leaves no bit of a training other."""
 
+import gc
 import math
 
 import pytest
@@ -395,6 +396,20 @@ def test_steps_to_look_at_are_a_whole_number_apart(every):
 def test_a_model_without_recurrence_is_refused():
     with pytest.raises(ValueError, match=r"model must have an LSTM, GRU or RNN .* got Linear without"):
         flow.watch(torch.nn.Linear(2, 2))
+
+
+@BOTH
+def test_memory_is_given_back_without_the_collector(library):
+    of, x = library.LSTM(1, 41), torch.randn(T, B, 1)
+    gc.collect()
+    gc.disable()
+    try:
+        with flow.record(of):
+            look(of, lambda: of(x)[0].sum().backward())
+        left = [each for each in gc.get_objects() if type(each) is torch.Tensor and each.shape == (T, B, 41)]
+    finally:
+        gc.enable()
+    assert not left
 
 
 @pytest.mark.parametrize("size", [1.0, 1e-12, 1e-18, 1e-30, 1e16, 1e30])

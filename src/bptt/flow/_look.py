@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from itertools import dropwhile, takewhile
 from statistics import linear_regression
 from typing import Any, NamedTuple
@@ -129,12 +129,12 @@ class Look:
     """
 
     def __init__(self, step: int, layers: Mapping[str, RNNBase], scaler: torch.amp.GradScaler | None) -> None:
-        self._step, self._scaler = step, scaler
-        self._scale: float | None = None
+        self._step = step
+        self._scale = cache((lambda: 1.0) if scaler is None else scaler.get_scale)  # as it first was
         self._calls: dict[tuple[str, Key], list[_Call]] = {
             (name, key): [] for name, layer in layers.items() for key in keys(layer)
         }
-        self.replayed = Recording(full=False, scale=self._scale_now)
+        self.replayed = Recording(full=False, scale=self._scale)
         self.before: float | None = None
         self.after: float | None = None
 
@@ -154,7 +154,7 @@ class Look:
         return Reading(self._step, layers, self.before, self.after)
 
     def _arrived(self, name: str, lengths: Tensor | None, key: Key, _: int, gradients: Gradients) -> None:
-        scale = self._scale_now()
+        scale = self._scale()
         self._keep(name, key, lengths, gradients, lambda kept: _norms(kept) / scale)
 
     def _keep(
@@ -177,11 +177,6 @@ class Look:
         if turned:
             kept, there = kept.flip(1), there.flip(0)
         self._calls[name, key].append(_Call(T, stride, kept, there))
-
-    def _scale_now(self) -> float:
-        if self._scale is None:
-            self._scale = 1.0 if self._scaler is None else self._scaler.get_scale()
-        return self._scale
 
 
 def _norms(gradient: Tensor) -> Tensor:

@@ -30,7 +30,9 @@ def listen(taps: Mapping[Key, nn.Taps], receive: Receive) -> None:
 
 class _Pair:
     def __init__(self, key: Key, taps: Mapping[str, Tensor], receive: Receive) -> None:
-        self._key, self._taps, self._receive = key, taps, receive
+        self._key, self._receive = key, receive
+        # Detached, for the hooks of the taps hold this pair: a cycle would keep their gradients.
+        self._taps = {path: tap.detach() for path, tap in taps.items()}
         self._waiting: dict[int, Gradients] = {}  # by backward pass
         self._passes = 0
 

@@ -50,15 +50,16 @@ class Recording:
 
         There checkpointing runs a call again, whose gradients mostly reach the first one.
         """
-        call = cache(partial(self._numbered, name, lengths))
+        call = cache(partial(_numbered, self._calls, name, lengths))
         if torch._C._current_graph_task_id() == -1:
             call()
         return call
 
-    def _numbered(self, name: str, lengths: torch.Tensor | None) -> Call:
-        number = self._calls.get(name, 0)
-        self._calls[name] = number + 1
-        return Call(name, number, lengths)
+
+def _numbered(calls: dict[str, int], name: str, lengths: torch.Tensor | None) -> Call:
+    number = calls.get(name, 0)
+    calls[name] = number + 1
+    return Call(name, number, lengths)
 
 
 @contextmanager
