@@ -23,7 +23,7 @@ def seen(folder: Path) -> list[Row]:
     """Both parts of dL/dc_t, in the median over reading steps: at first, and wherever they were split."""
     lines = [line for line in train.read_flow(folder) if any("carry" in o for o in line["layers"].values())]
     ((first,), *_) = (line["layers"].values() for line in lines)
-    rows = [row(0, [t for t in first["t"] if t < READ], **untrained(folder))]
+    rows = [row(1, [t for t in first["t"] if t < READ], **untrained(folder))]
     for line in lines:
         (layer,) = line["layers"].values()
         early = [place for place, t in enumerate(layer["t"]) if t < READ]

@@ -4,6 +4,7 @@ import math
 import threading
 from typing import NamedTuple
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -180,6 +181,18 @@ def test_planted_cases(case):
     assert all(each.action and each.reason for each in verdict.remedies)
 
 
+@pytest.mark.parametrize("steps", [60, 215])
+def test_no_norm_of_an_explosion_is_one_to_clip_at(steps):
+    def last(y, _):
+        return y[-1].sum(-1)
+
+    (verdict,) = flow.diagnose(growing_relu(), normal(steps, B, 1), last).verdicts
+    (clipping,) = (each for each in verdict.remedies if each.name == "clipping")
+    assert verdict.kind == "exploding"
+    assert clipping.value == flow.CLIP
+    assert "norm at about 1 " in clipping.action
+
+
 def test_what_underflows_has_a_rate():
     (verdict,) = flow.diagnose(rnn(0.5), normal(200, B, 1), squares).verdicts
     assert verdict.at_lag == 0
@@ -353,6 +366,7 @@ def test_what_is_no_module_is_named(measure):
         ),
         (nn.Linear(1, 4).bfloat16(), normal(5, 2, 1), {}, TypeError, "got torch.bfloat16"),
         (nn.LSTM(1, 4), normal(5, 2, 1), {"lag": 2.0}, TypeError, "lag must be an integer, got 2.0"),
+        (nn.LSTM(1, 4), normal(5, 2, 1), {"lag": np.int64(5)}, ValueError, "lag must be from 1 to 4"),
         (with_a_lock(), normal(5, 2, 1), {}, TypeError, "one that copy.deepcopy can copy"),
         (weight_normed(), normal(5, 2, 1), {}, TypeError, "parametrized"),
     ],

@@ -47,7 +47,7 @@ def layer(
 def document(**changes: Any) -> dict[str, Any]:
     """flow.json."""
     return {
-        "format": 1,
+        "format": 2,
         "name": "vanilla, seed 0",
         "sentence": "LSTM core, layer 1: the gradient halves every 6.58 steps; a lag of 50 is within reach.",
         "within_reach": True,

@@ -98,7 +98,14 @@ def gradients(outputs, a, names=None, seed=1) -> dict[str, Tensor]:
 def assert_same(actual, expected, tolerance=1e-12):
     """Every tensor of `expected` is met to `tolerance`, relative to its largest entry or 1."""
     for name, tensor in expected.items():
-        scale = max(1.0, tensor.detach().abs().max().item()) if tensor.numel() else 1.0
-        error = (actual[name].detach() - tensor.detach()).abs().max().item() if tensor.numel() else 0.0
         assert actual[name].shape == tensor.shape, name
-        assert error <= tolerance * scale, f"{name}: error {error:.2e}"
+        found = error(actual[name], tensor)
+        assert found <= tolerance, f"{name}: error {found:.2e}"
+
+
+def error(actual, expected):
+    """The largest difference, relative to the largest entry or 1."""
+    if not expected.numel():
+        return 0.0
+    scale = max(1.0, expected.detach().abs().max().item())
+    return (actual.detach() - expected.detach()).abs().max().item() / scale

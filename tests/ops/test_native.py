@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 from helpers.instruction_sets import ISAS, each_isa, using
-from helpers.problems import BACKENDS, assert_same, constants, gradients, leaves, run
+from helpers.problems import BACKENDS, assert_same, constants, error, gradients, leaves, run
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -92,9 +92,13 @@ def test_equals_the_reference(isa, problem, layout, count):
     expected, expected_grads = answer("reference", op, a, options, torch.float64, layout)
     for dtype, tolerance in ((torch.float64, 1e-12), (torch.float32, 2e-5)):
         with using(isa), threads(count):
-            outputs, grads = answer("native", op, a, options, dtype, layout)
-        assert_same({n: t.double() for n, t in outputs.items()}, expected, tolerance)
-        assert_same({n: t.double() for n, t in grads.items()}, expected_grads, 10 * tolerance)
+            ours = answer("native", op, a, options, dtype, layout)
+        rounded = answer("reference", op, a, options, dtype, layout)  # a chaotic recurrence enlarges rounding
+        for found, own, exact, at_least in zip(
+            ours, rounded, (expected, expected_grads), (tolerance, 10 * tolerance), strict=True
+        ):
+            enlarged = max(error(own[name], exact[name]) for name in exact)
+            assert_same({n: t.double() for n, t in found.items()}, exact, at_least + 10 * enlarged)
 
 
 @each_isa

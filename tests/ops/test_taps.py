@@ -4,6 +4,8 @@ import pytest
 import torch
 from helpers.problems import BACKENDS, assert_same, gradients, leaves, run, run_loop
 
+from bptt.ops import _raw
+
 T, B, H, P = 7, 3, 4, 2
 
 
@@ -68,6 +70,32 @@ def test_taps_beyond_a_length_do_nothing(op, reverse):
         if name in tapped:
             assert grad[beyond].count_nonzero() == 0
             assert (grad[~beyond] != 0).all()
+
+
+@pytest.mark.skipif("native" not in BACKENDS, reason="needs the native kernels")
+@pytest.mark.parametrize("memory", ["fast", "low"])
+@pytest.mark.parametrize("numbers", [(0.0, 0.0), (0.0, 0.5), (0.5, 0.0), (0.0, torch.nan)])
+def test_native_kernels_do_not_read_zeros_that_are_one_number(numbers, memory, monkeypatch):
+    given = []
+    call = _raw.native.Call
+    monkeypatch.setattr(_raw.native, "Call", lambda *fields: given.append(call(*fields)) or given[-1])
+    a = leaves("lstm")
+    one = {
+        name: torch.tensor(number, dtype=torch.float64).expand(T, B, H)
+        for name, number in zip(("h_tap", "c_tap"), numbers, strict=True)
+    }
+    dense = {name: tap.contiguous() for name, tap in one.items()}
+    found, expected = (
+        outputs | gradients(outputs, {**a, **taps})
+        for taps in ({name: tap.requires_grad_() for name, tap in each.items()} for each in (one, dense))
+        for outputs in [run("lstm", a, **taps, memory=memory, backend="native")]
+    )
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, rtol=0, atol=0, equal_nan=True)
+    for each in given[:2]:
+        assert [each.h_tap is None, each.c_tap is None] == [number == 0 for number in numbers]
+    assert None not in [address for each in given[2:] for address in (each.h_tap, each.c_tap)]
+    assert len(given) == 4
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -185,8 +185,12 @@ DAMAGES = {
     "odd layer": ('{"step": 2, "layers": {"core:0:0": 3}}', "line 2: core:0:0 must be an object"),
     "again": (json.dumps(look(1)), "line 2: step must be above that of the line before, 1, got 1"),
     "far": (json.dumps(look(10**30)), "line 2: step must be above"),
-    "no time": (json.dumps(look(2, t=[])), "t must be one time step or more, got []"),
-    "half a step": (json.dumps(look(2, t=[0.5])), "t must be one time step or more, got [0.5]"),
+    "no time": (json.dumps(look(2, t=[])), "t must be time steps that rise from 0 or above, got []"),
+    "half a step": (
+        json.dumps(look(2, t=[0.5])),
+        "t must be time steps that rise from 0 or above, got [0.5]",
+    ),
+    "no order": (json.dumps(look(2, t=[5, 1, 3])), "t must be time steps that rise from 0 or above, got [5,"),
     "short": (
         json.dumps(look(2, gates=[1.0])),
         "line 2: core:0:0: gates must be 20 numbers, one for each of t",

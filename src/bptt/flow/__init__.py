@@ -26,6 +26,8 @@ from ._record import record as record
 from ._recursion import Recursion as Recursion
 from ._recursion import recursion as recursion
 from ._remedies import CARRIED as CARRIED
+from ._remedies import CLIP as CLIP
+from ._remedies import CLIPPED as CLIPPED
 from ._remedies import DEAD as DEAD
 from ._remedies import LONG as LONG
 from ._replay import ReplayError as ReplayError

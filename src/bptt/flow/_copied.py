@@ -55,6 +55,8 @@ def _copy_of(model: Module) -> Module:
     try:
         return copy.deepcopy(model, _without_graphs(model))
     except (TypeError, RuntimeError) as error:
+        if type(error) not in (TypeError, RuntimeError):  # such as for want of memory
+            raise
         raise TypeError(f"model must be one that copy.deepcopy can copy, and is not: {error}") from error
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from operator import index
 from typing import Any
 
 import torch
@@ -198,8 +199,9 @@ def wanted_lag(lag: int | None, profiles: Sequence[LagProfile]) -> int:
         raise ValueError("sequences must have at least 2 steps before the loss, got 1")
     if lag is None:
         return max(1, max(map(lags_from_first, profiles)) - 1)
-    if not isinstance(lag, int) or isinstance(lag, bool):
+    if isinstance(lag, bool) or not hasattr(lag, "__index__"):
         raise TypeError(f"lag must be an integer, got {lag!r}")
+    lag = index(lag)
     if not 1 <= lag <= longest:
         raise ValueError(
             f"lag must be from 1 to {longest}, which is as far as the sequences go back, got {lag}"

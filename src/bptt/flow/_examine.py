@@ -25,7 +25,7 @@ from ._diagnose import Diagnosis, diagnose
 from ._series import Subject, measured, training_arrays
 from ._verdict import Verdict
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)

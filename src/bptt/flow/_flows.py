@@ -94,7 +94,7 @@ def quantile_of(values: Tensor, q: float, there: Tensor | None = None) -> Tensor
         np.take_along_axis(ordered, np.clip(at, 0, np.maximum(n - 1, 0)).astype(int), -1)[..., 0]
         for at in places
     )
-    quantile = np.where((counted & unknown).any(-1), np.nan, low / 2 + high / 2)
+    quantile = np.where((counted & unknown).any(-1), np.nan, np.where(low == high, low, low / 2 + high / 2))
     return torch.from_numpy(quantile).to(values)
 
 

@@ -76,8 +76,7 @@ def reach(
     with copied(model, recurrent=False) as mine:
         output, leaf = called_on_leaf(mine, batch, call)
         steps = _checked(output, at, batch_first, leaf)
-        width = output.shape[-1]
-        if probes is None and width > _EXACT:
+        if probes is None and backward_passes(output) < output.shape[-1]:
             probes = _PROBES
         found = []
         for step in steps or (None,):
@@ -90,6 +89,11 @@ def reach(
             found.append((total.mean(0) if probes else total.sum(0)).sqrt())
     every = torch.stack(found)
     return Reach(steps, every.transpose(1, 2) if batch_first else every, probes or None)
+
+
+def backward_passes(output: Tensor) -> int:
+    """How many `reach` takes for each step of an output, if it is not told a number of probes."""
+    return output.shape[-1] if output.shape[-1] <= _EXACT else _PROBES
 
 
 def called_on_leaf(model: Module, batch: Any, call: Call) -> tuple[Tensor, Tensor]:

@@ -10,6 +10,10 @@ LONG = 1000
 """Steps beyond which attention or dilation is advised rather than gates. A rule of thumb."""
 DEAD = 0.5
 """From this share of dead relu units on, they are the first thing to mend. A rule of thumb."""
+CLIPPED = 1e4
+"""A gradient whose usual norm is above this has exploded already, and is none to clip at. A rule of thumb."""
+CLIP = 1.0
+"""The norm to clip at then: that of the h-detach paper's experiments (Kanuparthi et al. 2019)."""
 CARRIED = 0.5
 """A carry with less than this share of the gradient is drowned by the gates. A rule of thumb."""
 
@@ -90,12 +94,14 @@ def _against_vanishing(verdict: Verdict, facts: Facts) -> Iterator[Remedy]:
 
 def _against_exploding(verdict: Verdict, facts: Facts) -> Iterator[Remedy]:
     if facts.clip is not None:
+        usual = facts.clip <= CLIPPED  # not so if it is NaN
+        norm = facts.clip if usual else CLIP
         yield Remedy(
             "clipping",
-            f"clip the gradient's norm at about {facts.clip:.3g} (torch.nn.utils.clip_grad_norm_)",
-            f"its median over these sequences is {facts.clip:.3g}, of the loss averaged over steps; half "
-            "to ten times the usual norm serves (Pascanu et al. 2013)",
-            facts.clip,
+            f"clip the gradient's norm at about {norm:.3g} (torch.nn.utils.clip_grad_norm_)",
+            f"its median over these sequences is {facts.clip:.3g}, of the loss averaged over steps"
+            + ("; half to ten times the usual norm serves (Pascanu et al. 2013)" if usual else ": too large"),
+            norm,
         )
     yield from _detached(facts)
     if facts.radius is not None and facts.radius > 1:

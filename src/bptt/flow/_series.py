@@ -21,7 +21,7 @@ from ._gates import gates
 from ._input import Given
 from ._lags import LagProfile
 from ._lyapunov import lyapunov
-from ._reach import reach
+from ._reach import backward_passes, reach
 from ._spectrum import spectrum
 from ._taps import tapped_once
 
@@ -30,6 +30,7 @@ Kind = Literal["text", "image", "tokens", "values"]
 
 _EXPONENTS = 8
 _POSITIONS = {"text": 128, "tokens": 128, "image": 6, "values": 12}  # of the output, whose reach is shown
+_FEWEST, _STEPS_BACK = 6, 250_000  # of these positions, and steps of all their backward passes
 _FORGET = 4000  # gate values of a histogram
 _MOST_WORK = 2e11  # multiplications of a series of Jacobians, some minutes
 
@@ -210,7 +211,6 @@ def _paths(subject: Subject, diagnosis: Diagnosis) -> Iterator[tuple[str, np.nda
 
 def _reach(subject: Subject, _: Diagnosis) -> Iterator[tuple[str, np.ndarray]]:
     x, steps = subject.input, subject.steps
-    wanted = torch.linspace(0, steps - 1, min(steps, _POSITIONS[subject.kind])).round().int().tolist()
 
     def asked(at: Sequence[int] | None) -> Any:
         return reach(
@@ -222,8 +222,10 @@ def _reach(subject: Subject, _: Diagnosis) -> Iterator[tuple[str, np.ndarray]]:
         )
 
     with copied(subject.model, recurrent=False) as mine, torch.no_grad():
-        whole = subject.call(mine, subject.sample).dim() == 2
-    found = asked(None if whole else wanted)
+        output = subject.call(mine, subject.sample)
+    most = min(_POSITIONS[subject.kind], max(_FEWEST, _STEPS_BACK // (steps * backward_passes(output))))
+    wanted = torch.linspace(0, steps - 1, min(steps, most)).round().int().tolist()
+    found = asked(None if output.dim() == 2 else wanted)
     yield "reach/at", np.asarray([steps - 1] if found.at is None else found.at)
     yield "reach/norms", _array(found.norms[..., 0])
     if found.probes is not None:

@@ -61,8 +61,8 @@ class Verdict:
         zero_from: the lag from which on it is exactly zero, for `"no gradient"`.
         cut: in how many of how many sequences (and positions) it is, for `"no gradient"`.
         within_reach: whether the gradient at the wanted lag is a finite number not under the floor.
-        least: a lag before the wanted one where the gradient is a hundredth of that there and of the end
-            value or less, and how large it is relative to the end value; None if there is none.
+        least: a lag before the wanted one where the gradient is less than a hundredth of that there and of
+            the end value, and how large it is relative to the end value; None if there is none.
         direct: whether most of the gradient at the wanted lag is there with all paths through time cut: the
             loss reads that step itself, as a mean over steps does, or through a layer in reverse.
         where: of the first value that is not finite, for `"non-finite"`.
@@ -206,7 +206,7 @@ def judge(
 
 
 def _least(median: Tensor) -> tuple[int, float] | None:
-    """The lag with the smallest value, if that is a hundredth of both ends or less."""
+    """The lag with the smallest value, if that is less than a hundredth of both ends."""
     lag = int(median.nan_to_num(torch.inf).argmin())
     return (lag, median[lag].item()) if 100 * median[lag] < min(1.0, median[-1]) else None
 

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -70,9 +71,10 @@ def _read(data: bytes, seal: str) -> Iterator[Seen]:
 
 def _seen(step: int, key: str, layer: Mapping[str, Any], where: str) -> Seen:
     forth = -1 if key.endswith(":1") else 1  # from the step that the direction runs through first
-    t = need(layer, "t", list, where)[::forth]
-    if not t or not all(type(each) is int for each in t):
-        raise DamagedError(f"{where}: t must be one time step or more, got {str(t)[:60]}")
+    t = need(layer, "t", list, where)
+    if not t or not all(type(each) is int for each in t) or not all(a < b for a, b in pairwise([-1, *t])):
+        raise DamagedError(f"{where}: t must be time steps that rise from 0 or above, got {str(t)[:60]}")
+    t = t[::forth]
     series = {
         path: _norms(layer[path], len(t), f"{where}: {path}")[::forth] for path in _NORMS & layer.keys()
     }

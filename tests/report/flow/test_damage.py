@@ -32,7 +32,7 @@ def without(*names):
 
 STEPS = np.arange(flows.N)
 DAMAGES = {
-    "format": (page(format=2), "flow.json: format must be 1, got 2"),
+    "format": (page(format=1), "flow.json: format must be 2 (bptt flow writes it again), got 1"),
     "no name": (lambda document, _: document.pop("name"), "flow.json lacks the field 'name'"),
     "sentence": (page(sentence=3), "flow.json: sentence must be a text, got 3"),
     "wanted lag": (page(wanted_lag=0), "flow.json: wanted_lag must be at least 1, got 0"),

@@ -263,7 +263,8 @@ def test_maps_have_the_training_steps_at_which_they_were_measured_and_no_others(
         assert grid["x"] == flows.LOOKS[::2].tolist()
         assert np.shape(grid["z"]) == (flows.T // 2, flows.N // 2)
         assert (
-            "Of 12 training steps looked at, the 6 are drawn at which this was measured." in told[MAP % path]
+            "Of 12 training steps looked at, the 6 are drawn that have this at the same time steps."
+            in told[MAP % path]
         )
     assert told[MAP % "along the carry"].endswith("1 value is NaN.")
     assert "NaN" not in told[MAP % "through the gates"]
@@ -276,7 +277,7 @@ def test_norms_of_gradients_that_were_not_told_are_not_drawn(write):
     before, *_ = dict(plots(out))["Gradient norm before and after clipping"]["data"]
     assert before["x"] == flows.LOOKS[3:5].tolist()
     told = captions(out)["Gradient norm before and after clipping"]
-    assert "the 2 are drawn at which this was measured. 2 values are NaN." in told
+    assert "the 2 are drawn that have this at the same time steps. 2 values are NaN." in told
 
 
 WHY = "the gradient does not fall towards earlier steps, or there is none to follow."

@@ -190,7 +190,8 @@ def _looks(found: Measurement, steps: np.ndarray) -> str:
     looked = len(found.arrays[LOOKED])
     if len(steps) == looked:
         return ""
-    return f" Of {looked} training steps looked at, the {len(steps)} are drawn at which this was measured."
+    drawn = f"the {len(steps)} are drawn that have this at the same time steps"
+    return f" Of {looked} training steps looked at, {drawn}."
 
 
 def state(layer: Layer, part: str) -> str:

@@ -11,6 +11,8 @@ from .._files import DamagedError, ReportError, need, need_number, parse_object,
 from ._arrays import GATES, check, expected, read_arrays
 from ._measurement import Layer, Measurement, Remedy, Verdict
 
+FORMAT = 2  # of bptt.flow.examine
+
 VERDICTS = ("vanishing", "preserved", "exploding", "non-finite", "no gradient")
 INPUTS = ("text", "image", "values", "tokens")
 
@@ -84,8 +86,8 @@ class _Fields:
 
 
 def _measurement(page: _Fields, raw: bytes) -> Measurement:
-    if (version := page.whole("format")) != 1:
-        raise page.wrong("format", "1", version)
+    if (version := page.whole("format")) != FORMAT:
+        raise page.wrong("format", f"{FORMAT} (bptt flow writes it again)", version)
     layers = tuple(_layer(each) for each in page.objects("layers"))
     keys = [layer.key for layer in layers]
     if not layers or len(set(keys)) < len(keys):

@@ -41,7 +41,7 @@ def reach(found: Measurement) -> Reach | None:
     T = norms.shape[1]
     start = 0 if found.shown == "image" else max(0, T - STEPS)
     inside = np.flatnonzero(at >= start)
-    chosen = inside[sampled(inside.size, min(POSITIONS, NUMBERS // (T - start)))]
+    chosen = inside[sampled(inside.size, min(POSITIONS, max(1, NUMBERS // (T - start))))]
     notes = []
     if (probes := found.get("reach/probes")) is not None:
         notes.append(f"The values are estimates from {int(probes[0])} random mixtures of the outputs.")
