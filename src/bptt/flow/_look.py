@@ -171,7 +171,6 @@ class Look:
             return
         stride = 1 << max(0, math.ceil(math.log2(T / _MOST)))  # so that those of other lengths fit into it
         first, turned = (0, False) if key[1] else ((T - 1) % stride, True)
-
         kept = torch.stack([of(series[path][first::stride]) for path in _PATHS if path in series])
         there = _there(torch.arange(first, T, stride, device=kept.device), lengths, kept[0])
         if turned:

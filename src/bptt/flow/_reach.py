@@ -76,8 +76,7 @@ def reach(
     with copied(model, recurrent=False) as mine:
         output, leaf = called_on_leaf(mine, batch, call)
         steps = _checked(output, at, batch_first, leaf)
-        if probes is None and backward_passes(output) < output.shape[-1]:
-            probes = _PROBES
+        probes = usual_probes(output) if probes is None else probes
         found = []
         for step in steps or (None,):
             rows = output if step is None else output[:, step] if batch_first else output[step]
@@ -91,9 +90,9 @@ def reach(
     return Reach(steps, every.transpose(1, 2) if batch_first else every, probes or None)
 
 
-def backward_passes(output: Tensor) -> int:
-    """How many `reach` takes for each step of an output, if it is not told a number of probes."""
-    return output.shape[-1] if output.shape[-1] <= _EXACT else _PROBES
+def usual_probes(output: Tensor) -> int:
+    """How many `reach` takes of an output if it is not told: 0, for every unit, of a narrow one."""
+    return 0 if output.shape[-1] <= _EXACT else _PROBES
 
 
 def called_on_leaf(model: Module, batch: Any, call: Call) -> tuple[Tensor, Tensor]:

@@ -21,7 +21,7 @@ from ._gates import gates
 from ._input import Given
 from ._lags import LagProfile
 from ._lyapunov import lyapunov
-from ._reach import backward_passes, reach
+from ._reach import reach, usual_probes
 from ._spectrum import spectrum
 from ._taps import tapped_once
 
@@ -223,7 +223,8 @@ def _reach(subject: Subject, _: Diagnosis) -> Iterator[tuple[str, np.ndarray]]:
 
     with copied(subject.model, recurrent=False) as mine, torch.no_grad():
         output = subject.call(mine, subject.sample)
-    most = min(_POSITIONS[subject.kind], max(_FEWEST, _STEPS_BACK // (steps * backward_passes(output))))
+    passes = usual_probes(output) or output.shape[-1]  # of each position
+    most = min(_POSITIONS[subject.kind], max(_FEWEST, _STEPS_BACK // (steps * passes)))
     wanted = torch.linspace(0, steps - 1, min(steps, most)).round().int().tolist()
     found = asked(None if output.dim() == 2 else wanted)
     yield "reach/at", np.asarray([steps - 1] if found.at is None else found.at)
